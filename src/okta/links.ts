@@ -3,10 +3,14 @@ import { orgOriginLength, type Origins } from './origins.js'
 export { rewriteHrefs } from './hrefs.js'
 export { adminTwin, originsOf, type Origins } from './origins.js'
 
+/** Scheme and authority of a target that is not relative. */
+const ABSOLUTE = /^(?:https?:)?\/\/[^/?#]*/i
+
 /**
- * Rewrites the targets of one Link header line (RFC 8288) from the org's origins to the gate's. Okta sends a line for
- * each link and Go and Terraform parse by line, so lines stay apart: this takes and gives one. Other origins, quoted
- * parameters and everything that is not well-formed stay as they are.
+ * Rewrites the targets of one Link header line (RFC 8288) to the gate's origin: the org's, its -admin twin's and any
+ * other host's. Clients follow Link with their key at hand (Node takes the URL as it stands), so none may lead
+ * elsewhere. Okta sends a line for each link and Go and Terraform parse by line, so lines stay apart: this takes and
+ * gives one. Relative targets, quoted parameters and everything that is not well-formed stay as they are.
  */
 export function rewriteLinkHeader (value: string, origins: Origins): string {
   let out = ''
@@ -18,7 +22,7 @@ export function rewriteLinkHeader (value: string, origins: Origins): string {
     const end = value.indexOf('>', i)
     if (end < 0) break
     const url = value.slice(i + 1, end)
-    const length = orgOriginLength(url, origins)
+    const length = ABSOLUTE.exec(url)?.[0].length
     if (length !== undefined) {
       out += value.slice(copied, i + 1) + origins.publicOrigin
       copied = i + 1 + length
