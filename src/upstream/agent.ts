@@ -1,0 +1,114 @@
+import { lookup as systemLookup, type LookupAddress, type LookupOptions } from 'node:dns'
+import { readFileSync } from 'node:fs'
+import type { LookupFunction, Socket } from 'node:net'
+import * as tls from 'node:tls'
+import { buildConnector, Pool } from 'undici'
+
+/** Our idle timeout lies below any that Okta may have, so that it is we who close (faults.md, keep-alive race). */
+const KEEP_ALIVE_MS = 4000
+/** Okta's largest recorded header block is 4.4 kB; more than this is a 502. */
+const MAX_HEADER_BYTES = 32_768
+
+export interface UpstreamPoolOptions {
+  /** origin of the org, e.g. `https://acme.okta.com`; http:// only for loopback addresses */
+  readonly org: string
+  /** PEM texts, added to the system's trust anchors */
+  readonly ca?: readonly string[]
+  /** most connections; one call at a time on each */
+  readonly connections: number
+  readonly connectMs: number
+  readonly headersMs: number
+  readonly idleMs: number
+  /** how names are resolved; default node:dns */
+  readonly lookup?: LookupFunction
+}
+
+/**
+ * The pool of verified connections to one org. There is no option that turns verification off, and
+ * NODE_TLS_REJECT_UNAUTHORIZED has no say.
+ *
+ * @throws TypeError for an `org` that is not an origin or not https (http on loopback); OpenSSL's error for a bad `ca`
+ */
+export function createUpstreamPool (options: UpstreamPoolOptions): Pool {
+  const origin = checkOrigin(options.org)
+  const connect = buildConnector({
+    secureContext: tls.createSecureContext({ ca: trustAnchors(options.ca), minVersion: 'TLSv1.2' }),
+    rejectUnauthorized: true,
+    checkServerIdentity: tls.checkServerIdentity,
+    allowH2: false,
+    // undici's timers above a second fire up to a second late; the promise is "within connectMs".
+    timeout: options.connectMs > 1000 ? Math.max(1000, options.connectMs - 500) : options.connectMs,
+    lookup: rememberingLookup(options.lookup ?? (systemLookup as LookupFunction))
+  } as buildConnector.BuildOptions)
+  return new Pool(origin, {
+    connections: options.connections,
+    pipelining: 1,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    keepAliveMaxTimeout: KEEP_ALIVE_MS,
+    keepAliveTimeoutThreshold: 1000,
+    maxHeaderSize: MAX_HEADER_BYTES,
+    headersTimeout: options.headersMs,
+    bodyTimeout: options.idleMs,
+    allowH2: false,
+    connect: (to, callback) => {
+      connect(to, ((error: Error | null, socket: Socket | null) => {
+        if (socket !== null && error === null) socket.prependListener('error', renameReset)
+        ;(callback as (error: Error | null, socket: Socket | null) => void)(error, socket)
+      }) as buildConnector.Callback)
+    }
+  })
+}
+
+/**
+ * undici 7.30.2 takes an ECONNRESET for a regular end when the answer has `Connection: close`: a cut-off body
+ * without a length then counts as whole, and if reading was paused, an assertion of its parser kills the process
+ * (client-h1.js, onHttpSocketError; both reproduced). Under another code a reset is what it is: an error.
+ */
+function renameReset (error: NodeJS.ErrnoException): void {
+  if (error.code === 'ECONNRESET') error.code = 'UND_ERR_SOCKET'
+}
+
+/** An origin that calls may go to, or a TypeError. */
+export function checkOrigin (org: string): string {
+  let url
+  try { url = new URL(org) } catch { throw new TypeError('the upstream org is not a URL') }
+  if (url.protocol !== 'https:' && !(url.protocol === 'http:' && isLoopback(url.hostname))) {
+    throw new TypeError('the upstream org must be https://, or http:// on a loopback address')
+  }
+  if (url.username !== '' || url.password !== '' || url.search !== '' || url.hash !== '' || url.pathname !== '/') {
+    throw new TypeError('the upstream org must be an origin: scheme, host and port only')
+  }
+  return url.origin
+}
+
+function isLoopback (hostname: string): boolean {
+  return hostname === 'localhost' || hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(hostname)
+}
+
+/** undefined: node's own default, which holds NODE_EXTRA_CA_CERTS; a list of ours would replace it, so it is repeated. */
+function trustAnchors (added: readonly string[] | undefined): string[] | undefined {
+  if (added === undefined || added.length === 0) return undefined
+  const { getCACertificates } = tls as { getCACertificates?: (type: 'default') => string[] } // node >= 22.15
+  if (getCACertificates !== undefined) return [...getCACertificates('default'), ...added]
+  const extra = process.env.NODE_EXTRA_CA_CERTS
+  return [...tls.rootCertificates, ...extra === undefined ? [] : [readExtra(extra)], ...added].filter(pem => pem !== '')
+}
+
+/** Node itself only warns about a NODE_EXTRA_CA_CERTS that it can't read. */
+function readExtra (path: string): string {
+  try { return readFileSync(path, 'utf8') } catch { return '' }
+}
+
+/** A resolver that falls back to the last good answer: TLS still proves whom we speak to (faults.md, DNS failure). */
+function rememberingLookup (lookup: LookupFunction): LookupFunction {
+  const known = new Map<string, readonly [string | LookupAddress[], number | undefined]>()
+  return (hostname, options: LookupOptions, callback) => {
+    const key = `${hostname} ${String(options.family ?? 0)} ${String(options.all ?? false)}`
+    lookup(hostname, options, (error, address, family) => {
+      if (error === null) known.set(key, [address, family])
+      const last = error === null ? undefined : known.get(key)
+      if (last === undefined) callback(error, address, family)
+      else callback(null, last[0], last[1])
+    })
+  }
+}

@@ -1,0 +1,68 @@
+import type { ServerResponse } from 'node:http'
+
+/** Bytes that may wait for a slow client before Okta's side is paused. */
+const MAX_WAITING_BYTES = 131_072
+
+/** The client's side of an answer: back-pressure, a bound on clients that take nothing, an end that can't be misread. */
+export class PacedReply {
+  readonly #reply: ServerResponse
+  readonly #stalledMs: number
+  readonly #onReady: () => void
+  #paused = false
+  #watching = false
+  #timeoutBefore = 0
+
+  /**
+   * @param stalledMs a client that takes no byte for so long is cut off
+   * @param onReady called when writing may go on after write() said false
+   */
+  constructor (reply: ServerResponse, stalledMs: number, onReady: () => void) {
+    this.#reply = reply
+    this.#stalledMs = stalledMs
+    this.#onReady = onReady
+  }
+
+  /** @returns false: enough is waiting, write no more until onReady */
+  write (chunk: Buffer): boolean {
+    if (this.#reply.write(chunk) || this.#reply.writableLength < MAX_WAITING_BYTES) return true
+    this.#paused = true
+    this.#watch()
+    return false
+  }
+
+  /** Ends the answer; a client that leaves the rest of it lying is still cut off. */
+  end (chunk?: Buffer): void {
+    if (chunk === undefined || chunk.length === 0) this.#reply.end()
+    else this.#reply.end(chunk)
+    if (this.#reply.writableLength > 0) this.#watch()
+  }
+
+  /**
+   * Ends a half-sent answer so that no client can take it for a whole one: with a reset for HTTP/1.0, where the end
+   * of the connection may be the end of the body.
+   */
+  readonly destroy = (): void => {
+    const { socket, req } = this.#reply
+    if (req.httpVersion !== '1.0' || socket === null || 'encrypted' in socket) this.#reply.destroy()
+    else socket.resetAndDestroy()
+  }
+
+  /** The socket's own timeout counts as progress what the kernel has taken, not only what has drained. */
+  #watch (): void {
+    const { socket } = this.#reply
+    this.#timeoutBefore = socket?.timeout ?? 0
+    if (!this.#watching) {
+      this.#watching = true
+      this.#reply.on('drain', this.#onDrain).on('timeout', this.destroy)
+    }
+    socket?.setTimeout(this.#stalledMs)
+  }
+
+  readonly #onDrain = (): void => {
+    if (!this.#paused) return
+    this.#paused = false
+    this.#reply.socket?.setTimeout(this.#timeoutBefore)
+    // undici asserts that no parser is at work when it is resumed.
+    queueMicrotask(this.#onReady)
+  }
+}
