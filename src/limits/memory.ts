@@ -1,0 +1,170 @@
+import type { CredentialKind } from '../domain/decision.js'
+import { concurrencyAllowance } from './allowance.js'
+import { BucketState, refuse, ruleWindow } from './bucket.js'
+import { Concurrency } from './concurrency.js'
+import type { Observation } from './headers.js'
+import { PROBE_QUEUE, type Later } from './probe.js'
+import type { Admission, LimitCall, LimitStore, Refused, Ticket, UpstreamView } from './store.js'
+import type { SlidingWindow } from './window.js'
+
+interface UpstreamState {
+  readonly concurrency: Concurrency
+  /** the latest seen: a reload may change it */
+  concurrencyAllowed: number
+  readonly buckets: Map<string, BucketState>
+}
+
+/** Ticket and admission in one object: one allocation per call. */
+class MemoryTicket implements Ticket {
+  readonly kind = 'admitted'
+  settled = false
+  released = false
+
+  constructor (
+    readonly upstream: UpstreamState,
+    readonly bucket: BucketState,
+    readonly credential: CredentialKind,
+    readonly client: SlidingWindow,
+    readonly rule: SlidingWindow | undefined,
+    readonly reservedAt: number
+  ) {}
+
+  get ticket (): Ticket {
+    return this
+  }
+}
+
+/** The limit store of a single gate: budgets in memory, answered at once. */
+export class MemoryStore implements LimitStore {
+  readonly #upstreams = new Map<string, UpstreamState>()
+  readonly #later: Later
+  #now = 0
+
+  /** @param later a timer, for calls that wait for a bucket's first answer */
+  constructor (later: Later) {
+    this.#later = later
+  }
+
+  reserve (call: LimitCall, now: number): Admission | Promise<Admission> {
+    const at = this.#tick(now)
+    const upstream = this.#upstream(call)
+    const bucket = this.#bucket(upstream, call)
+    const admission = this.#attempt(upstream, bucket, call, at)
+    if (admission !== undefined) return admission
+    if (bucket.queue.size >= PROBE_QUEUE) return refuse('concurrency', undefined, 1, at)
+    return bucket.queue.wait(call, this.#later, later => refuse('concurrency', undefined, 1, this.#tick(later)))
+  }
+
+  settle (ticket: Ticket, observation: Observation | undefined, now: number): void {
+    const held = own(ticket)
+    if (held.settled) return
+    const at = this.#tick(now)
+    held.settled = true
+    held.bucket.window.settle(at)
+    held.client.settle(at)
+    held.rule?.settle(at)
+    held.bucket.observe(observation, held.credential, held.reservedAt, at)
+    this.#answered(held, at)
+  }
+
+  release (ticket: Ticket, now: number): void {
+    const held = own(ticket)
+    if (held.released) return
+    this.settle(held, undefined, now)
+    held.released = true
+    held.upstream.concurrency.giveBack()
+  }
+
+  cancel (ticket: Ticket, now: number): void {
+    const held = own(ticket)
+    if (!held.settled) {
+      held.settled = true
+      held.bucket.window.giveBack()
+      held.client.giveBack()
+      held.rule?.giveBack()
+      held.bucket.remaining(held.credential).giveBack()
+      this.#answered(held, this.#tick(now))
+    }
+    this.release(held, now)
+  }
+
+  snapshot (now: number): readonly UpstreamView[] {
+    const at = this.#tick(now)
+    return Array.from(this.#upstreams, ([upstream, state]) => ({
+      upstream,
+      inFlight: state.concurrency.inFlight,
+      allowance: state.concurrencyAllowed,
+      buckets: Array.from(state.buckets.values(), bucket => bucket.view(at))
+    }))
+  }
+
+  async close (now: number): Promise<void> {
+    const at = this.#tick(now)
+    for (const upstream of this.#upstreams.values()) {
+      for (const bucket of upstream.buckets.values()) bucket.queue.drain(() => refuse('concurrency', undefined, 1, at))
+    }
+  }
+
+  /** Admits or refuses; undefined: the first answer of the bucket has to come first. */
+  #attempt (upstream: UpstreamState, bucket: BucketState, call: LimitCall, now: number): MemoryTicket | Refused | undefined {
+    const refused = bucket.refusal(call, now)
+    if (refused !== undefined) return refused
+    const allowed = upstream.concurrencyAllowed
+    if (upstream.concurrency.inFlight >= allowed) return refuse('concurrency', undefined, allowed, now)
+    const remaining = bucket.remaining(call.credential)
+    if (!remaining.learned && bucket.probe !== undefined) return undefined
+
+    const client = bucket.client(call.client, now)
+    const rule = call.rule === undefined ? undefined : ruleWindow(client, call.rule.id)
+    bucket.window.take()
+    client.window.take()
+    rule?.take()
+    remaining.take()
+    upstream.concurrency.take()
+    const ticket = new MemoryTicket(upstream, bucket, call.credential, client.window, rule, now)
+    if (!remaining.learned) bucket.probe = ticket
+    return ticket
+  }
+
+  /** When that was the awaited call, the others go, in order; after a failure the first of them is awaited next. */
+  #answered (ticket: MemoryTicket, now: number): void {
+    const { bucket } = ticket
+    if (bucket.probe !== ticket) return
+    bucket.probe = undefined
+    if (bucket.queue.size === 0) return
+    bucket.queue.drain(call => call.signal?.aborted === true
+      ? refuse('concurrency', undefined, 1, now)
+      : this.#attempt(ticket.upstream, bucket, call, now))
+  }
+
+  #upstream (call: LimitCall): UpstreamState {
+    let state = this.#upstreams.get(call.plan.upstream)
+    if (state === undefined) {
+      state = { concurrency: new Concurrency(), concurrencyAllowed: 0, buckets: new Map() }
+      this.#upstreams.set(call.plan.upstream, state)
+    }
+    return state
+  }
+
+  #bucket (upstream: UpstreamState, call: LimitCall): BucketState {
+    let state = upstream.buckets.get(call.plan.bucket)
+    if (state === undefined) {
+      state = new BucketState(call.plan)
+      upstream.buckets.set(call.plan.bucket, state)
+    }
+    state.plan = call.plan
+    upstream.concurrencyAllowed = concurrencyAllowance(call.plan)
+    return state
+  }
+
+  /** A clock that went back is held: a slot must never expire early, nor expiries lose their order. */
+  #tick (now: number): number {
+    if (now > this.#now) this.#now = now
+    return this.#now
+  }
+}
+
+function own (ticket: Ticket): MemoryTicket {
+  if (!(ticket instanceof MemoryTicket)) throw new Error('the ticket belongs to another store')
+  return ticket
+}
