@@ -104,7 +104,7 @@ export class BucketState {
       case 'window':
         this.#learnedOrg = learnOrg(observation.limit, credential, this.plan.credentialShare)
         remaining.observe(observation.limit, observation.remaining, observation.resetMs, sentAt)
-        if (first && credential !== 'none' && !observation.tooMany) this.#charge(observation.limit - observation.remaining, credential, now)
+        if (first && credential !== 'none') this.#charge(observation.limit - observation.remaining, credential, now)
         // With calls left, a 429 is about something else (SMS, e-mail, per-user limits).
         if (observation.tooMany && observation.remaining === 0) this.#close(credential, observation.resetMs + RESET_GUARD_MS)
         return
@@ -149,7 +149,7 @@ export class BucketState {
   /**
    * The first answer since the start says how much of Okta's window is spent. It may have been us, before the
    * restart: held for a span as if it was, or the rolling bound would break when Okta's own window resets.
-   * Not so what anonymous calls see, which is everybody's use, nor a 429, which the gate alone never draws.
+   * Not so what anonymous calls see, which is everybody's use.
    */
   #charge (spent: number, credential: CredentialKind, now: number): void {
     const allowed = allowance(this.plan, this.#learnedOrg, this.remaining(credential).headerLimit(now))
