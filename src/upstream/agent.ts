@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto'
 import { lookup as systemLookup, type LookupAddress, type LookupOptions } from 'node:dns'
 import { readFileSync } from 'node:fs'
 import type { LookupFunction, Socket } from 'node:net'
@@ -27,7 +28,7 @@ export interface UpstreamPoolOptions {
  * The pool of verified connections to one org. There is no option that turns verification off, and
  * NODE_TLS_REJECT_UNAUTHORIZED has no say.
  *
- * @throws TypeError for an `org` that is not an origin or not https (http on loopback); OpenSSL's error for a bad `ca`
+ * @throws TypeError for an `org` that is not an origin or not https (http on loopback), and for a `ca` that is no certificate
  */
 export function createUpstreamPool (options: UpstreamPoolOptions): Pool {
   const origin = checkOrigin(options.org)
@@ -88,6 +89,10 @@ function isLoopback (hostname: string): boolean {
 /** undefined: node's own default, which holds NODE_EXTRA_CA_CERTS; a list of ours would replace it, so it is repeated. */
 function trustAnchors (added: readonly string[] | undefined): string[] | undefined {
   if (added === undefined || added.length === 0) return undefined
+  for (const pem of added) {
+    // OpenSSL skips what it can't read; an operator's slip must not show only at the first call.
+    try { new X509Certificate(pem) } catch { throw new TypeError('an added trust anchor is not a PEM certificate') } // eslint-disable-line no-new
+  }
   const { getCACertificates } = tls as { getCACertificates?: (type: 'default') => string[] } // node >= 22.15
   if (getCACertificates !== undefined) return [...getCACertificates('default'), ...added]
   const extra = process.env.NODE_EXTRA_CA_CERTS

@@ -24,14 +24,17 @@ const TRY_AGAIN = new Set(['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'EAI_AGAIN', '
  *
  * @param error what undici handed to onError
  * @param sent whether a byte of the request may have been written: decides what a reset means
+ * @param answered whether the answer's headers have been accepted
  */
-export function nameFailure (error: unknown, sent: boolean): Failure {
+export function nameFailure (error: unknown, sent: boolean, answered: boolean): Failure {
   const cause = causeOf(error)
   if (cause === 'UND_ERR_DESTROYED' || cause === 'UND_ERR_CLOSED') return { code: 'closed', cause }
   if (isTlsCode(cause)) return { code: 'tls', cause }
   if (!sent) return { code: cause === 'UND_ERR_INVALID_ARG' ? 'internal' : 'unreachable', cause }
   if (cause === 'UND_ERR_HEADERS_TIMEOUT' || cause === 'UND_ERR_BODY_TIMEOUT' || cause === 'ETIMEDOUT') return { code: 'timeout', cause }
-  if (cause.startsWith('HPE_') || cause === 'UND_ERR_HEADERS_OVERFLOW' || cause === 'UND_ERR_BAD_RESPONSE') return { code: 'bad_response', cause }
+  if (cause === 'HTTP_PARSER' || cause === 'UND_ERR_HEADERS_OVERFLOW' || cause === 'UND_ERR_BAD_RESPONSE') return { code: 'bad_response', cause }
+  // Two lengths in one head, as undici's parser reports them; behind the head it is a body that broke off.
+  if (cause === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH' && !answered) return { code: 'bad_response', cause }
   return { code: 'reset', cause }
 }
 
@@ -42,7 +45,9 @@ export function mayTryAgain (failure: Failure): boolean {
 
 function causeOf (error: unknown): string {
   if (typeof error !== 'object' || error === null) return 'UNKNOWN'
-  const { code, message } = error as { code?: unknown, message?: unknown }
+  const { code, message, name } = error as { code?: unknown, message?: unknown, name?: unknown }
+  // undici 7.30.2 leaves this error's code undefined; its message and data hold what was received.
+  if (name === 'HTTPParserError') return 'HTTP_PARSER'
   // client-h1.js destroys the socket with these two texts after an unexpected 100, 101 or unasked bytes.
   if (code === 'UND_ERR_SOCKET' && (message === 'bad response' || message === 'bad upgrade')) return 'UND_ERR_BAD_RESPONSE'
   return typeof code === 'string' && /^[A-Z][A-Z0-9_]{1,63}$/.test(code) ? code : 'UNKNOWN'

@@ -153,7 +153,7 @@ class Relay implements CallHandler {
     if (error instanceof CredentialFault) { this.#fail({ code: 'credential', cause: error.reason.toUpperCase() }, error); return }
     // llhttp knows that a 204 or 304 has no body; undici misses the bytes that its Content-Length speaks of (RFC 9110 section 8.6).
     if (isBodyless(this.#status) && (error as { code?: string }).code === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH') { this.#sendWhole(); return }
-    const failure = this.#verdict ?? nameFailure(error, this.#sent)
+    const failure = this.#verdict ?? nameFailure(error, this.#sent, this.#status !== undefined)
     if (!this.#sent && !this.#resent && !this.#gone && mayTryAgain(failure)) {
       this.#resent = true
       // Not from within undici's error path: the pool has yet to drop the client that failed.

@@ -119,7 +119,7 @@ function faultOf (error: unknown): CredentialFault {
     return new CredentialFault('token_refused', /^[a-z_]{1,40}$/.test(error.error) ? error.error : String(error.status))
   }
   const { code, cause } = error as { code?: unknown, cause?: unknown }
-  if (cause instanceof Response) return new CredentialFault('token_refused', String(cause.status))
+  if (cause instanceof Response && cause.status !== 200) return new CredentialFault('token_refused', String(cause.status))
   const word = typeof code === 'string' && /^[A-Z][A-Z0-9_]{1,63}$/.test(code) ? code : undefined
   const ours = word !== undefined && (word.startsWith('OAUTH_') || word === 'ERR_INVALID_ARG_VALUE' || word === 'ERR_INVALID_ARG_TYPE')
   return new CredentialFault(ours ? 'token_invalid' : 'token_unreachable', word)

@@ -15,15 +15,15 @@ import type { AnswerFacts, ForwardCall, ForwardResult } from '../../src/upstream
 type Teardown = { teardown: (end: () => unknown) => void }
 
 /** A scripted upstream: each connection is handed raw, every byte that it received is kept. */
-export interface RawUpstream { readonly port: number, readonly received: Buffer[], connections: number, requests: number, open: Set<Socket> }
+export interface RawUpstream { readonly port: number, readonly received: Buffer[], connections: number, requests: number, closed: number, open: Set<Socket> }
 
 export async function rawUpstream (t: Teardown, onRequest: (socket: Socket, head: string, count: number) => void, tls?: TlsOptions): Promise<RawUpstream> {
-  const upstream: RawUpstream = { port: 0, received: [], connections: 0, requests: 0, open: new Set() }
+  const upstream: RawUpstream = { port: 0, received: [], connections: 0, requests: 0, closed: 0, open: new Set() }
   const onSocket = (socket: Socket): void => {
     upstream.connections++
     upstream.open.add(socket)
     let pending = ''
-    socket.on('error', () => {}).on('close', () => { upstream.open.delete(socket) })
+    socket.on('error', () => {}).on('close', () => { upstream.open.delete(socket); upstream.closed++ })
     socket.on('data', chunk => {
       upstream.received.push(chunk)
       pending += chunk.toString('latin1')

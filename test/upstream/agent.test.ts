@@ -1,0 +1,68 @@
+import t from 'tap'
+import { checkOrigin, createUpstreamPool } from '../../src/upstream/agent.js'
+import { makeCertificate } from './certificates.js'
+import { apiToken, ask, gate, rawUpstream } from './harness.js'
+
+const authority = makeCertificate({ commonName: 'test authority', authority: true })
+const good = makeCertificate({ commonName: 'okta', names: ['localhost', '127.0.0.1'], issuer: authority })
+const answer = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'
+
+t.test('an upstream whose certificate is trusted is used', async t => {
+  const upstream = await rawUpstream(t, socket => socket.write(answer), good)
+  for (const host of ['localhost', '127.0.0.1']) {
+    const { port } = await gate(t, { org: `https://${host}:${upstream.port}`, pool: { ca: [authority.cert] } })
+    for (let i = 0; i < 3; i++) t.match(await ask(port), { status: 200 }, host)
+  }
+})
+
+t.test('an upstream that can not be verified gets not one byte of a request', async t => {
+  const selfSigned = makeCertificate({ commonName: 'okta', names: ['127.0.0.1'] })
+  const expired = makeCertificate({ commonName: 'okta', names: ['127.0.0.1'], issuer: authority, notAfter: new Date('2021-01-01') })
+  const elsewhere = makeCertificate({ commonName: 'okta', names: ['other.example'], issuer: authority })
+  const cases = {
+    'self-signed': { cert: selfSigned.cert, key: selfSigned.key },
+    'of an unknown authority': { cert: good.cert, key: good.key, unknown: true },
+    expired: { cert: expired.cert, key: expired.key },
+    'for another name': { cert: elsewhere.cert, key: elsewhere.key },
+    'TLS 1.1': { cert: good.cert, key: good.key, minVersion: 'TLSv1' as const, maxVersion: 'TLSv1.1' as const, ciphers: 'DEFAULT@SECLEVEL=0' }
+  }
+  const before = process.env.NODE_TLS_REJECT_UNAUTHORIZED
+  process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0'
+  t.teardown(() => { if (before === undefined) delete process.env.NODE_TLS_REJECT_UNAUTHORIZED; else process.env.NODE_TLS_REJECT_UNAUTHORIZED = before })
+  for (const [name, options] of Object.entries(cases)) {
+    const upstream = await rawUpstream(t, socket => socket.write(answer), options)
+    const { port, results } = await gate(t, { org: `https://127.0.0.1:${upstream.port}`, credentials: apiToken('00CANARY'), pool: { ca: 'unknown' in options ? undefined : [authority.cert] } })
+    t.match(await ask(port, { method: 'POST', body: 'x' }), { status: 502 }, name)
+    t.match(results, [{ kind: 'failed', failure: { code: 'tls' }, sent: false, resent: false, mayHaveHappened: false }], name)
+    t.equal(Buffer.concat(upstream.received).length, 0, `${name}: no byte`)
+  }
+})
+
+t.test('an org that is not a safe origin is refused', async t => {
+  for (const org of ['http://acme.okta.com', 'http://127.0.0.1.example.com', 'http://10.0.0.1', 'ftp://127.0.0.1', 'https://acme.okta.com/x', 'https://u:p@acme.okta.com', 'https://acme.okta.com?x', 'acme.okta.com', '']) {
+    t.throws(() => createUpstreamPool({ org, connections: 1, connectMs: 1, headersMs: 1, idleMs: 1 }), TypeError, org)
+  }
+  for (const [org, origin] of [['https://Acme.okta.com/', 'https://acme.okta.com'], ['http://127.0.0.1:80', 'http://127.0.0.1'], ['http://[::1]:9', 'http://[::1]:9'], ['http://localhost:1', 'http://localhost:1']]) t.equal(checkOrigin(org!), origin)
+  t.throws(() => createUpstreamPool({ org: 'https://acme.okta.com', ca: ['no PEM'], connections: 1, connectMs: 1, headersMs: 1, idleMs: 1 }))
+})
+
+t.test('when a name no longer resolves, its last good address is used', async t => {
+  let failing = false
+  const upstream = await rawUpstream(t, socket => socket.end(answer), good)
+  const { port, results } = await gate(t, {
+    org: `https://localhost:${upstream.port}`,
+    pool: {
+      ca: [authority.cert],
+      lookup: (_name, options, callback) => {
+        if (failing) callback(Object.assign(new Error('x'), { code: 'ENOTFOUND' }), '', 4)
+        else if (options.all === true) callback(null, [{ address: '127.0.0.1', family: 4 }])
+        else callback(null, '127.0.0.1', 4)
+      }
+    }
+  })
+  t.match(await ask(port), { status: 200 })
+  failing = true
+  t.match(await ask(port), { status: 200 })
+  t.equal(upstream.connections, 2)
+  t.equal(results.length, 2)
+})
