@@ -1,0 +1,98 @@
+import type { Problem } from '../domain/problem.js'
+import { endOfDay, isLoopback } from './formats.js'
+import type { ConfigYaml, Path } from './yaml.js'
+
+const WARN_AHEAD_MS = 30 * 86_400_000
+const ANY_ADDRESS: ReadonlySet<string> = new Set(['0.0.0.0', '::'])
+
+/**
+ * What no schema can say: rules between several places of the file, and keys whose feature is not built.
+ * Written for values that the schema may have refused elsewhere, so that all problems come together.
+ *
+ * @param now epoch milliseconds; time makes warnings, never errors
+ */
+export function checkRules (yaml: ConfigYaml, now: number): Problem[] {
+  return [...notBuilt(yaml), ...listeners(yaml), ...origins(yaml), ...exceptions(yaml, now), ...repetitions(yaml)]
+}
+
+function notBuilt (yaml: ConfigYaml): Problem[] {
+  const problems: Problem[] = []
+  const refuse = (path: Path, message: string) => problems.push(yaml.problem(path, message, { what: 'key' }))
+  const { value } = yaml
+  if (get(value, ['listen', 'tls', 'clientCa']) !== undefined) refuse(['listen', 'tls', 'clientCa'], 'client certificates (clientCa) are not built yet')
+  const workers = get(value, ['workers'])
+  if (typeof workers === 'number' && workers > 1) refuse(['workers'], 'more than one worker is not built yet')
+  if (get(value, ['limits', 'store', 'redis']) !== undefined) refuse(['limits', 'store', 'redis'], 'the Redis store is not built yet; use memory')
+  if (get(value, ['limits', 'onStoreLoss']) !== undefined) refuse(['limits', 'onStoreLoss'], 'onStoreLoss is not built yet: it comes with the Redis store')
+  for (const name of upstreamNames(value)) {
+    const path = ['upstreams', name, 'credential', 'serviceApp', 'dpop']
+    if (get(value, path) === true) refuse(path, 'DPoP is not built yet; leave it out or write false')
+  }
+  return problems
+}
+
+function listeners (yaml: ConfigYaml): Problem[] {
+  const problems: Problem[] = []
+  const of = (...path: string[]) => get(yaml.value, path)
+  const [host, port, adminHost, adminPort] = [of('listen', 'host'), of('listen', 'port'), of('admin', 'host'), of('admin', 'port')]
+  if (typeof host !== 'string' || typeof adminHost !== 'string') return problems
+  if (of('listen', 'tls') === undefined && !isLoopback(host) && of('listen', 'insecureHttp') !== true) {
+    problems.push(yaml.problem(['listen', 'host'], 'client keys would cross the network in plain HTTP', {
+      hint: 'add tls: { cert: …, key: … }, or insecureHttp: true behind a balancer that ends TLS'
+    }))
+  }
+  if (port === adminPort && port !== 0 && (host === adminHost || ANY_ADDRESS.has(host) || ANY_ADDRESS.has(adminHost))) {
+    problems.push(yaml.problem(['admin', 'port'], 'clients and operators need different ports'))
+  }
+  return problems
+}
+
+function origins (yaml: ConfigYaml): Problem[] {
+  const publicUrl = get(yaml.value, ['publicUrl'])
+  return upstreamNames(yaml.value)
+    .filter(name => typeof publicUrl === 'string' && get(yaml.value, ['upstreams', name, 'org']) === publicUrl)
+    .map(name => yaml.problem(['upstreams', name, 'org'], 'is publicUrl itself: the gate would call itself'))
+}
+
+/** An expired exception never stops the gate: calls that need the token are answered 503. */
+function exceptions (yaml: ConfigYaml, now: number): Problem[] {
+  const problems: Problem[] = []
+  for (const name of upstreamNames(yaml.value)) {
+    for (const token of [['credential', 'apiToken'], ['authnToken']]) {
+      const path = ['upstreams', name, ...token, 'exception', 'expires']
+      const written = get(yaml.value, path)
+      const end = typeof written === 'string' ? endOfDay(written) : undefined
+      if (end === undefined) continue
+      const hint = 'renew the exception, or change to a service app'
+      if (now >= end) problems.push(yaml.problem(path, 'the exception for this API token has expired: calls that need it are answered 503', { severity: 'warning', hint }))
+      else if (now >= end - WARN_AHEAD_MS) problems.push(yaml.problem(path, 'the exception for this API token expires within 30 days', { severity: 'warning', hint }))
+    }
+  }
+  return problems
+}
+
+function repetitions (yaml: ConfigYaml): Problem[] {
+  const lists: [Path, string][] = [[['audit', 'sinks'], 'this sink is listed twice'], [['listen', 'trustedProxies'], 'this block is listed twice']]
+  for (const name of upstreamNames(yaml.value)) lists.push([['upstreams', name, 'credential', 'serviceApp', 'keys'], 'this key is listed twice'])
+  return lists.flatMap(([path, message]) => repeated(get(yaml.value, path)).map(index => yaml.problem([...path, index], message)))
+}
+
+function repeated (list: unknown): number[] {
+  if (!Array.isArray(list)) return []
+  const texts = list.map(item => JSON.stringify(item))
+  return texts.flatMap((text, index) => texts.indexOf(text) < index ? [index] : [])
+}
+
+function upstreamNames (value: unknown): string[] {
+  const upstreams = get(value, ['upstreams'])
+  return typeof upstreams === 'object' && upstreams !== null && !Array.isArray(upstreams) ? Object.keys(upstreams) : []
+}
+
+function get (value: unknown, path: Path): unknown {
+  let current = value
+  for (const step of path) {
+    if (typeof current !== 'object' || current === null || !Object.hasOwn(current, step)) return undefined
+    current = (current as Record<string | number, unknown>)[step]
+  }
+  return current
+}

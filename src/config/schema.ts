@@ -1,0 +1,115 @@
+import { Type, type Static, type TSchema } from '@sinclair/typebox'
+
+/**
+ * narrowgate.yaml as it is written. One source for the types, the validation and the JSON Schema that
+ * editors use. Defaults live here. `errorMessage` is what a problem (and VS Code) says instead of ajv's
+ * words; `literal` says what to do where a secret was written out.
+ */
+const strict = <P extends Record<string, TSchema>>(properties: P, options: object = {}) =>
+  Type.Object(properties, { additionalProperties: false, ...options })
+
+const withDefault = <P extends Record<string, TSchema>>(properties: P) => strict(properties, { default: {} })
+
+const exactlyOne = <P extends Record<string, TSchema>>(properties: P, errorMessage: string, options: object = {}) =>
+  strict(properties, { minProperties: 1, maxProperties: 1, errorMessage, ...options })
+
+const text = (errorMessage: string) => Type.String({ minLength: 1, maxLength: 200, pattern: '\\S', errorMessage })
+
+const reference = exactlyOne({
+  env: Type.Optional(Type.String({ pattern: '^[A-Za-z_][A-Za-z0-9_]{0,127}$', errorMessage: 'the name of an environment variable has letters, digits and _' })),
+  file: Type.Optional(Type.String({ format: 'secret-path' }))
+}, 'must be a reference: { env: NAME } or { file: path }', { reference: true })
+
+/** Certificates are no secrets, but they are files all the same. */
+const publicFile = exactlyOne({ file: Type.Optional(Type.String({ format: 'secret-path' })) }, 'must be { file: path }')
+
+const port = (fallback?: number) => Type.Integer({ minimum: 0, maximum: 65535, errorMessage: 'a port is a number from 0 (any free one) to 65535', default: fallback })
+const host = (options: object) => Type.String({ format: 'host', ...options })
+const percent = (fallback: string) => Type.String({ format: 'percent', default: fallback })
+const milliseconds = (fallback: number) => Type.Integer({ minimum: 1, maximum: 3_600_000, default: fallback, errorMessage: 'must be milliseconds, 1 to 3600000' })
+
+const exception = strict({
+  ticket: text('name the ticket that approves the exception'),
+  approvedBy: text('name who approved the exception'),
+  expires: Type.String({ format: 'day' })
+})
+const apiToken = strict({ value: reference, exception })
+
+const serviceApp = strict({
+  clientId: Type.String({ pattern: '^[A-Za-z0-9_-]{1,100}$', errorMessage: 'the client id of the service app has letters, digits, _ and -' }),
+  keys: Type.Array(reference, { minItems: 1, maxItems: 10, errorMessage: 'must list at least one private key; the first signs' }),
+  scopes: Type.Union([
+    Type.Literal('auto'),
+    Type.Array(Type.String({ pattern: '^[A-Za-z0-9_.:-]+$' }), { minItems: 1, uniqueItems: true })
+  ], { default: 'auto', errorMessage: 'must be auto, or a list of scopes without repetition' }),
+  dpop: Type.Boolean({ default: false })
+})
+
+const upstream = strict({
+  org: Type.String({ format: 'org' }),
+  ca: Type.Optional(publicFile),
+  credential: exactlyOne({
+    serviceApp: Type.Optional(serviceApp),
+    apiToken: Type.Optional(apiToken)
+  }, 'must be exactly one of serviceApp and apiToken'),
+  authnToken: Type.Optional(apiToken),
+  timeouts: withDefault({ connectMs: milliseconds(5_000), headersMs: milliseconds(60_000), idleMs: milliseconds(60_000) })
+})
+
+export const configSchema = strict({
+  listen: withDefault({
+    host: host({ default: '127.0.0.1' }),
+    port: port(8443),
+    tls: Type.Optional(strict({ cert: publicFile, key: reference, clientCa: Type.Optional(publicFile) })),
+    insecureHttp: Type.Boolean({ default: false, description: 'plain HTTP on an address that other hosts reach: only behind a balancer that ends TLS' }),
+    trustedProxies: Type.Array(Type.String({ format: 'cidr' }), { default: [] }),
+    bodyLimitBytes: Type.Integer({ minimum: 1024, maximum: 104_857_600, default: 1_048_576, errorMessage: 'must be bytes, 1024 to 104857600' })
+  }),
+  publicUrl: Type.String({ format: 'public-origin' }),
+  admin: withDefault({ host: host({ default: '127.0.0.1' }), port: port(9443) }),
+  policies: Type.String({ format: 'file-path', default: './policies' }),
+  upstreams: Type.Record(Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$' }), upstream, { minProperties: 1, additionalProperties: false, errorMessage: 'must name at least one upstream; names have letters, digits, _ and -' }),
+  limits: withDefault({
+    ceiling: percent('50%'),
+    store: Type.Union([Type.Literal('memory'), strict({ redis: strict({ url: reference }) })], { default: 'memory', errorMessage: 'must be memory' }),
+    onStoreLoss: Type.Optional(Type.Union([Type.Literal('share'), Type.Literal('refuse')], { errorMessage: 'must be share or refuse' })),
+    org: Type.Record(Type.String(), Type.Integer({ minimum: 1, maximum: 1_000_000, errorMessage: 'must be calls per minute, 1 or more' }), { propertyNames: { format: 'bucket-key' }, default: {} }),
+    credentialShare: percent('50%'),
+    concurrency: Type.Integer({ minimum: 1, maximum: 10_000, default: 75, errorMessage: 'must be the number of calls that the org takes at once, 1 or more' })
+  }),
+  audit: withDefault({
+    sinks: Type.Array(exactlyOne({
+      stdout: Type.Optional(strict({})),
+      file: Type.Optional(strict({ path: Type.String({ format: 'file-path' }) }))
+    }, 'must be exactly one of stdout and file'), { minItems: 1, default: [{ stdout: {} }], errorMessage: 'must list at least one sink' })
+  }),
+  production: Type.Boolean({ default: false }),
+  workers: Type.Integer({ minimum: 1, default: 1, errorMessage: 'must be a number of processes, 1 or more' })
+}, { $id: 'https://narrowgate.invalid/narrowgate.schema.json', title: 'narrowgate.yaml' })
+
+/** The file's value after validation, defaults filled in. */
+export type WrittenConfig = Static<typeof configSchema>
+export type WrittenReference = Static<typeof reference>
+export type WrittenUpstream = Static<typeof upstream>
+export type WrittenToken = Static<typeof apiToken>
+
+/** The JSON Schema that is published beside the config file, for editors: what has a default may be left out. */
+export function configJsonSchema (): object {
+  return { $schema: 'https://json-schema.org/draft/2020-12/schema', ...optionalDefaults(JSON.parse(JSON.stringify(configSchema))) }
+}
+
+interface JsonObject { [key: string]: unknown }
+
+function optionalDefaults (schema: JsonObject): JsonObject {
+  const result: JsonObject = {}
+  for (const [key, value] of Object.entries(schema)) {
+    if (typeof value === 'object' && value !== null && !Array.isArray(value)) result[key] = optionalDefaults(value as JsonObject)
+    else if (Array.isArray(value) && key !== 'required') result[key] = value.map(item => typeof item === 'object' && item !== null ? optionalDefaults(item) : item)
+    else result[key] = value
+  }
+  const { properties, required } = schema
+  if (Array.isArray(required) && typeof properties === 'object') {
+    result['required'] = required.filter(name => !Object.hasOwn((properties as Record<string, JsonObject>)[name] ?? {}, 'default'))
+  }
+  return result
+}

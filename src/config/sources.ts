@@ -1,0 +1,59 @@
+import { dirname } from 'node:path'
+import { hasErrors, type Problem } from '../domain/problem.js'
+import type { Secret } from '../domain/secret.js'
+import { secretReferences, type Config, type SecretReference } from './config.js'
+import type { Reader, Sources } from './files.js'
+import type { LoadedConfig, SourceFile } from './load.js'
+import { readSecrets, type Environment } from './secret-files.js'
+import { readConfigFile, readPolicyFiles } from './texts.js'
+
+/** Everything that a snapshot is made of, read once. */
+export interface LoadedSources {
+  /** undefined when the config file itself would not load */
+  readonly config?: Config
+  readonly policies: readonly SourceFile[]
+  readonly secrets: ReadonlyMap<SecretReference, Secret>
+  /** of the config file, the policy files as files, and the secrets; the policies' contents are judged elsewhere */
+  readonly problems: readonly Problem[]
+  /** of the bytes that were read; watch() compares with it */
+  readonly hash: string
+  /** what to watch, files that do not exist yet included */
+  readonly sources: Sources
+}
+
+export interface LoadOptions {
+  readonly reader: Reader
+  readonly loadConfig: (source: SourceFile, directory: string, now: number) => LoadedConfig
+  /** absolute path of the config file */
+  readonly path: string
+  /** what problems call it */
+  readonly shown: string
+  readonly environment: Environment
+  readonly now: number
+}
+
+/**
+ * Reads the config file, then what it names: the policies folder and the secrets. All problems together.
+ * `check` has no use for secrets that only exist where the gate runs: `withSecrets: false` leaves them out.
+ */
+export async function loadSources (options: LoadOptions, withSecrets: boolean = true): Promise<LoadedSources> {
+  const { reader, loadConfig, path, shown, environment, now } = options
+  const directory = dirname(path)
+  const file = await readConfigFile(reader, path, shown)
+  const loaded = file.source === undefined ? { problems: [] } : loadConfig(file.source, directory, now)
+  const problems = [...file.problems, ...loaded.problems]
+  const { config } = loaded
+  if (config === undefined) return finish({ policies: [], secrets: new Map(), problems }, reader)
+  const policies = await readPolicyFiles(reader, config.policies, directory)
+  const read = withSecrets ? await readSecrets(reader, secretReferences(config), environment) : { secrets: new Map<SecretReference, Secret>(), problems: [] }
+  return finish({ config, policies: policies.sources, secrets: read.secrets, problems: [...problems, ...policies.problems, ...read.problems] }, reader)
+}
+
+/** True when a snapshot may be made of it. */
+export function isLoadable (loaded: LoadedSources): loaded is LoadedSources & { readonly config: Config } {
+  return loaded.config !== undefined && !hasErrors(loaded.problems)
+}
+
+function finish (loaded: Omit<LoadedSources, 'hash' | 'sources'>, reader: Reader): LoadedSources {
+  return { ...loaded, hash: reader.hash(), sources: reader.sources }
+}

@@ -1,0 +1,86 @@
+import { basename, dirname, join, relative, sep } from 'node:path'
+import type { Problem } from '../domain/problem.js'
+import type { FilePlace } from './config.js'
+import { CAP_BYTES, type FileRead, type Reader } from './files.js'
+import type { SourceFile } from './load.js'
+
+const WORDS: Readonly<Record<string, string>> = {
+  ENOENT: 'there is no such file or folder',
+  EACCES: 'the gate may not read it: permission denied',
+  EISDIR: 'it is a folder, not a file',
+  ENOTDIR: 'it is not a folder',
+  ENOTREG: 'it is no regular file',
+  ELOOP: 'its symbolic links go in a circle'
+}
+
+/** The system's reason in words; the code where we have none. */
+export function reasonOf (code: string): string {
+  return code === 'EFBIG' ? `it is larger than ${CAP_BYTES} bytes` : WORDS[code] ?? `it cannot be read (${code})`
+}
+
+/**
+ * Reads the config file.
+ * @param path absolute
+ * @param shown what problems call it: the path as the operator wrote it
+ */
+export async function readConfigFile (reader: Reader, path: string, shown: string): Promise<{ source?: SourceFile, problems: Problem[] }> {
+  return decode(shown, await reader.readFile(path))
+}
+
+/**
+ * Reads the policies folder: `*.yaml` (operations.yaml included) and `sets/**.yaml`. Problems call a file
+ * by its path from the config file's folder.
+ *
+ * @param directory absolute path of the config file's folder
+ */
+export async function readPolicyFiles (reader: Reader, policies: FilePlace, directory: string): Promise<{ sources: SourceFile[], problems: Problem[] }> {
+  const { folder, contents } = await reader.readFolder(policies.path)
+  const refuse = (message: string) => ({ sources: [], problems: [{ severity: 'error' as const, ...policies.place, message }] })
+  if (folder.kind === 'failed') return refuse(`the policies folder cannot be read: ${reasonOf(folder.code)}`)
+  const sources: SourceFile[] = []
+  const problems: Problem[] = []
+  for (const [path, read] of contents) {
+    const inside = relative(policies.path, path)
+    const shown = join(relative(directory, policies.path), inside)
+    if (!isLoaded(inside)) { problems.push(...misnamed(inside, shown)); continue }
+    const decoded = decode(shown, read)
+    if (decoded.source !== undefined) sources.push(decoded.source)
+    problems.push(...decoded.problems)
+  }
+  if (sources.length === 0 && problems.length === 0) return { sources, problems: [{ severity: 'warning', ...policies.place, message: 'the policies folder holds no policy: every call is refused' }] }
+  return { sources, problems }
+}
+
+function isLoaded (inside: string): boolean {
+  const folder = dirname(inside)
+  return inside.endsWith('.yaml') && (folder === '.' || folder === 'sets' || folder.startsWith(`sets${sep}`))
+}
+
+/** A policy that is silently not loaded is the worst way to find out about a file's name. */
+function misnamed (inside: string, shown: string): Problem[] {
+  const at = { severity: 'warning' as const, file: shown, line: 1, column: 1 }
+  if (/\.ya?ml$/i.test(inside) && !inside.endsWith('.yaml')) return [{ ...at, message: 'is not loaded: its name does not end in .yaml', hint: `rename it to ${basename(inside).replace(/\.ya?ml$/i, '.yaml')}` }]
+  if (inside.endsWith('.yaml')) return [{ ...at, message: 'is not loaded: only the policies folder itself and its folder sets are', hint: 'move it there' }]
+  return []
+}
+
+function decode (shown: string, read: FileRead): { source?: SourceFile, problems: Problem[] } {
+  const refuse = (line: number, column: number, message: string) => ({ problems: [{ severity: 'error' as const, file: shown, line, column, message }] })
+  if (read.kind === 'failed') return refuse(1, 1, reasonOf(read.code))
+  try {
+    return { source: { path: shown, text: new TextDecoder('utf-8', { fatal: true }).decode(read.bytes) }, problems: [] }
+  } catch {
+    const { line, column } = firstBadByte(read.bytes)
+    return refuse(line, column, 'is not valid UTF-8')
+  }
+}
+
+/** Place of the first byte that is not UTF-8: the longest prefix that decodes ends before it. */
+function firstBadByte (bytes: Buffer): { line: number, column: number } {
+  const text = new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes)
+  let at = text.indexOf('\ufffd')
+  // A replacement character may also stand in the file itself.
+  while (at >= 0 && bytes.subarray(Buffer.byteLength(text.slice(0, at))).subarray(0, 3).equals(Buffer.from('\ufffd'))) at = text.indexOf('\ufffd', at + 1)
+  const before = text.slice(0, Math.max(0, at)).split('\n')
+  return { line: before.length, column: before.at(-1)!.length + 1 }
+}

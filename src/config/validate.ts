@@ -1,0 +1,112 @@
+import { Ajv2020, type ErrorObject } from 'ajv/dist/2020.js'
+import type { Problem } from '../domain/problem.js'
+import { formats } from './formats.js'
+import { nearest } from './nearest.js'
+import { configSchema } from './schema.js'
+import type { ConfigYaml, Path } from './yaml.js'
+
+const LITERAL = {
+  message: 'a secret is written as a reference, never as itself',
+  hint: 'write { env: NAME } or { file: path }, and replace the secret: it has been in a file'
+}
+const TYPE_WORDS: Readonly<Record<string, string>> = {
+  string: 'must be text', object: 'must be a mapping', array: 'must be a list', integer: 'must be a whole number', boolean: 'must be true or false'
+}
+/** What may be repeated of an unknown key: a misspelt word, not a secret that lost its place. */
+const WORD = /^[A-Za-z]{1,24}$/
+
+/** The part of a schema that messages are made of. */
+interface MessageSchema {
+  errorMessage?: string
+  reference?: boolean
+  format?: string
+  properties?: Record<string, unknown>
+  patternProperties?: Record<string, unknown>
+}
+interface Said { path: Path, what: 'value' | 'key', message: string, hint?: string }
+
+/** Checks a value against the schema, fills in its defaults, and returns everything that is wrong. */
+export type Validate = (yaml: ConfigYaml) => Problem[]
+
+/** Compiles the schema; once per process is enough. */
+export function createValidate (): Validate {
+  const ajv = new Ajv2020({ allErrors: true, strict: true, useDefaults: true, verbose: true, allowUnionTypes: true })
+  ajv.addVocabulary(['errorMessage', 'reference'])
+  for (const [name, check] of formats) ajv.addFormat(name, text => check(text) === undefined)
+  const validate = ajv.compile(configSchema)
+  return yaml => {
+    if (validate(yaml.value)) return []
+    const problems = (validate.errors ?? []).filter(isMeant).map(describe)
+      .map(({ path, what, message, hint }) => yaml.problem(path, message, { hint, what }))
+    return unique(problems)
+  }
+}
+
+/** A union says one thing, not what each of its branches misses; `propertyNames` repeats what its format said. */
+function isMeant (error: ErrorObject): boolean {
+  return error.keyword !== 'propertyNames' && !error.schemaPath.includes('/anyOf/')
+}
+
+function describe (error: ErrorObject): Said {
+  const path = pathOf(error.instancePath)
+  const schema = error.parentSchema as MessageSchema
+  if (schema.reference === true) return { path, what: 'value', ...describeReference(error, schema) }
+  switch (error.keyword) {
+    case 'required': return describeMissing(path, String(error.params['missingProperty']))
+    case 'additionalProperties': return describeUnknown(path, String(error.params['additionalProperty']), schema)
+    case 'format': return error.propertyName === undefined
+      ? { path, what: 'value', ...describeFormat(schema, error.data) }
+      : { path: [...path, error.propertyName], what: 'key', ...describeFormat({ format: String(error.params['format']) }, error.propertyName) }
+    case 'type': return { path, what: 'value', ...describeType(error, schema) }
+    default: return { path, what: 'value', message: schema.errorMessage ?? `is not accepted (${error.keyword})` }
+  }
+}
+
+/** Whatever stands where a reference belongs may be the secret itself. */
+function describeReference (error: ErrorObject, schema: MessageSchema): { message: string, hint?: string } {
+  const isText = error.keyword === 'type' && ['string', 'number', 'boolean'].includes(typeof error.data)
+  return isText ? LITERAL : { message: schema.errorMessage ?? LITERAL.message }
+}
+
+function describeMissing (path: Path, name: string): Said {
+  if (name !== 'exception') return { path, what: 'key', message: `"${name}" is missing` }
+  return {
+    path,
+    what: 'key',
+    message: 'an API token needs an approved exception',
+    hint: 'use serviceApp, or add exception: { ticket: …, approvedBy: …, expires: YYYY-MM-DD }'
+  }
+}
+
+function describeUnknown (path: Path, key: string, schema: MessageSchema): Said {
+  const where = { path: [...path, key], what: 'key' as const }
+  if (schema.patternProperties !== undefined && schema.errorMessage !== undefined) return { ...where, message: schema.errorMessage }
+  const known = Object.keys(schema.properties ?? {})
+  const meant = WORD.test(key) ? nearest(key, known) : undefined
+  return {
+    ...where,
+    message: WORD.test(key) ? `unknown key "${key}"` : 'unknown key',
+    hint: meant === undefined ? `known here: ${known.join(', ')}` : `did you mean "${meant}"?`
+  }
+}
+
+function describeFormat (schema: MessageSchema, value: unknown): { message: string, hint?: string } {
+  return formats.get(schema.format ?? '')?.(String(value)) ?? { message: schema.errorMessage ?? 'must be text', hint: 'put it in quotes' }
+}
+
+function describeType (error: ErrorObject, schema: MessageSchema): { message: string, hint?: string } {
+  const wanted = String(error.params['type'])
+  if (schema.format !== undefined && ['number', 'boolean'].includes(typeof error.data)) return describeFormat(schema, error.data)
+  if (schema.properties !== undefined && Object.hasOwn(schema.properties, 'value')) return LITERAL
+  return { message: schema.errorMessage ?? TYPE_WORDS[wanted] ?? `must be ${wanted}` }
+}
+
+/** JSON Pointer (RFC 6901) → path. An index is a number where the parent is a list; locate() takes either. */
+function pathOf (pointer: string): Path {
+  return pointer === '' ? [] : pointer.slice(1).split('/').map(step => step.replaceAll('~1', '/').replaceAll('~0', '~'))
+}
+
+function unique (problems: readonly Problem[]): Problem[] {
+  const seen = new Map(problems.map(problem => [`${problem.line}:${problem.column} ${problem.message}`, problem]))
+  return [...seen.values()]
+}

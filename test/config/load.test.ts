@@ -1,0 +1,235 @@
+import t from 'tap'
+import fc from 'fast-check'
+import { Ajv2020 } from 'ajv/dist/2020.js'
+import { parse } from 'yaml'
+import { createConfigLoader } from '../../src/config/load.js'
+import { secretReferences } from '../../src/config/config.js'
+import { configJsonSchema } from '../../src/config/schema.js'
+import { formatProblem } from '../../src/domain/problem.js'
+
+const NOW = Date.UTC(2026, 10, 22)
+const loader = createConfigLoader()
+const load = (text: string, now = NOW) => loader({ path: 'narrowgate.yaml', text }, '/etc/narrowgate', now)
+const say = (text: string, now = NOW) => load(text, now).problems.map(formatProblem)
+
+const minimal = `publicUrl: https://gate.example.com
+upstreams:
+  default:
+    org: https://acme.okta.com
+    credential:
+      serviceApp: { clientId: 0oa1, keys: [{ file: key.pem }] }
+`
+const token = (exception: string) => minimal.replace(/serviceApp.*/, `apiToken: { value: { env: OKTA_API_TOKEN }${exception} }`)
+
+const full = `listen:
+  host: 0.0.0.0
+  port: 8443
+  tls: { cert: { file: tls/cert.pem }, key: { env: TLS_KEY } }
+  trustedProxies: [10.0.0.0/8, '2001:db8::/32']
+  bodyLimitBytes: 2048
+publicUrl: https://okta-gate.example.com
+admin: { host: 127.0.0.1, port: 9443 }
+policies: ../policies
+upstreams:
+  default:
+    org: https://acme.okta.com
+    ca: { file: /etc/ssl/extra.pem }
+    credential:
+      serviceApp:
+        clientId: 0oa1exampleexample
+        keys: [{ file: secrets/current.pem }, { file: $CREDENTIALS_DIRECTORY/next.pem }]
+        scopes: [okta.users.read, okta.groups.manage]
+        dpop: false
+    authnToken: { value: { file: secrets/authn }, exception: { ticket: SEC-1, approvedBy: identity, expires: 2027-01-31 } }
+    timeouts: { connectMs: 1000 }
+limits:
+  ceiling: 37.5%
+  store: memory
+  org: { /api/v1/users: 600, 'GET /api/v1/users/{id}': 1000, 'POST,PUT /api/v1/users/{id}': 600, '*': 300 }
+  credentialShare: 75%
+  concurrency: 60
+audit:
+  sinks: [{ stdout: {} }, { file: { path: log/audit.jsonl } }]
+production: true
+workers: 1
+`
+
+t.test('a file is compiled: paths absolute, percentages as parts, dates to the end of their day', async t => {
+  const { config, problems } = load(full)
+  t.same(problems, [])
+  t.match(config, {
+    file: 'narrowgate.yaml',
+    listen: { host: '0.0.0.0', port: 8443, trustedProxies: ['10.0.0.0/8', '2001:db8::/32'], bodyLimitBytes: 2048 },
+    publicUrl: 'https://okta-gate.example.com',
+    policies: { path: '/etc/policies', place: { line: 9, column: 11 } },
+    limits: { ceiling: 0.375, store: 'memory', credentialShare: 0.75, concurrency: 60, org: { '/api/v1/users': 600, '*': 300 } },
+    audit: { sinks: [{ kind: 'stdout' }, { kind: 'file', path: '/etc/narrowgate/log/audit.jsonl' }] },
+    production: true
+  })
+  const upstream = config!.upstreams.get('default')!
+  t.match(upstream, {
+    org: 'https://acme.okta.com',
+    ca: { kind: 'file', path: '/etc/ssl/extra.pem', confidential: false },
+    credential: { kind: 'serviceApp', clientId: '0oa1exampleexample', scopes: ['okta.users.read', 'okta.groups.manage'], dpop: false },
+    authnToken: { value: { path: '/etc/narrowgate/secrets/authn' }, exception: { ticket: 'SEC-1', approvedBy: 'identity', expiresAt: Date.UTC(2027, 1, 1) } },
+    timeouts: { connectMs: 1000, headersMs: 60000, idleMs: 60000 }
+  })
+  t.same(secretReferences(config!).map(each => each.kind === 'env' ? each.name : each.path), [
+    '/etc/narrowgate/tls/cert.pem', 'TLS_KEY', '/etc/ssl/extra.pem', '/etc/narrowgate/secrets/current.pem', '$CREDENTIALS_DIRECTORY/next.pem', '/etc/narrowgate/secrets/authn'
+  ])
+  t.same(secretReferences(config!)[4]!.place, { file: 'narrowgate.yaml', line: 17, column: 47 })
+})
+
+t.test('what is left out has the safe default', async t => {
+  const { config, problems } = load(minimal)
+  t.same(problems, [])
+  t.match(config, {
+    listen: { host: '127.0.0.1', port: 8443, tls: undefined, trustedProxies: [], bodyLimitBytes: 1048576 },
+    admin: { host: '127.0.0.1', port: 9443 },
+    policies: { path: '/etc/narrowgate/policies' },
+    limits: { ceiling: 0.5, store: 'memory', org: {}, credentialShare: 0.5, concurrency: 75 },
+    audit: { sinks: [{ kind: 'stdout' }] },
+    production: false,
+    workers: 1
+  })
+  t.match(config!.upstreams.get('default'), { credential: { scopes: 'auto', dpop: false }, authnToken: undefined, timeouts: { connectMs: 5000, headersMs: 60000, idleMs: 60000 } })
+  t.same(load(minimal).config, config, 'a second load starts from the same defaults')
+})
+
+t.test('an API token needs an exception; time warns and never refuses', async t => {
+  const exception = ', exception: { ticket: SEC-1, approvedBy: me, expires: 2027-01-31 }'
+  t.same(say(token(exception)), [])
+  t.match(say(token('')), [/^narrowgate\.yaml:6:7 an API token needs an approved exception; use serviceApp/])
+  t.match(load(token(exception)).config!.upstreams.get('default')!.credential, { kind: 'apiToken', value: { kind: 'env', name: 'OKTA_API_TOKEN' } })
+  const after = load(token(exception), Date.UTC(2027, 1, 1))
+  t.match(after.problems.map(formatProblem), [/6:\d+ warning: the exception .* has expired: calls that need it are answered 503/])
+  t.ok(after.config, 'the gate still starts')
+  t.match(say(token(exception), Date.UTC(2027, 0, 31, 23, 59)), [/warning: .* expires within 30 days/])
+  t.match(say(token(exception.replace('2027-01-31', '2027-02-30'))), [/must be a date/])
+})
+
+t.test('every problem has its place, its words and a hint', async t => {
+  const table: [string, (text: string) => string, RegExp[]][] = [
+    ['unknown key', text => text.replace('publicUrl', 'publicURL'), [/^narrowgate\.yaml:1:1 "publicUrl" is missing$/, /^narrowgate\.yaml:1:1 unknown key "publicURL"; did you mean "publicUrl"\?$/]],
+    ['unknown key, nothing near', text => text + 'telemetry: {}\n', [/7:1 unknown key "telemetry"; known here: listen, publicUrl,/]],
+    ['unknown key deeper', text => text.replace('keys:', 'key:'), [/6:19 "keys" is missing|6:7 "keys" is missing/, /6:\d+ unknown key "key"; did you mean "keys"/]],
+    ['missing upstreams', () => 'publicUrl: https://a.example\n', [/1:1 "upstreams" is missing/]],
+    ['no upstream', () => 'publicUrl: https://a.example\nupstreams: {}\n', [/2:12 must name at least one upstream/]],
+    ['upstream name', text => text.replace('  default:', '  my org:'), [/3:3 must name at least one upstream; names have letters/]],
+    ['public path', text => text.replace('gate.example.com', 'gate.example.com/okta'), [/1:12 must be an origin only: .*; write https:\/\/gate\.example\.com$/]],
+    ['public slash', text => text.replace('gate.example.com', 'gate.example.com/'), [/1:12 must be an origin only/]],
+    ['public upper case', text => text.replace('gate.example.com', 'Gate.example.com'), [/write https:\/\/gate\.example\.com$/]],
+    ['public default port', text => text.replace('gate.example.com', 'gate.example.com:443'), [/write https:\/\/gate\.example\.com$/]],
+    ['public http', text => text.replace('https://gate', 'http://gate'), [/1:12 must be https: http is only for loopback/]],
+    ['public not a URL', text => text.replace('https://gate', 'gate'), [/1:12 must be an https origin/]],
+    ['org http', text => text.replace('https://acme', 'http://acme'), [/4:10 must be https/]],
+    ['org with a path', text => text.replace('acme.okta.com', 'acme.okta.com/api/v1'), [/4:10 must be an origin only.*write https:\/\/acme\.okta\.com$/]],
+    ['org with a password', text => text.replace('https://acme', 'https://u:p4ss@acme'), [/4:10 must not hold a user name or password; write https:\/\/acme\.okta\.com$/]],
+    ['admin console', text => text.replace('acme.okta', 'acme-admin.okta'), [/4:10 is the address of the admin console; write https:\/\/acme\.okta\.com$/]],
+    ['org is the gate', text => text.replace('gate.example.com', 'acme.okta.com'), [/4:10 is publicUrl itself/]],
+    ['no credential', text => text.replace(/ {6}serviceApp.*/, '      {}'), [/6:7 must be exactly one of serviceApp and apiToken/]],
+    ['two credentials', text => text + '      apiToken: { value: { env: T }, exception: { ticket: a, approvedBy: b, expires: 2027-12-31 } }\n', [/6:7 must be exactly one of serviceApp and apiToken/]],
+    ['no key', text => text.replace('[{ file: key.pem }]', '[]'), [/must list at least one private key/]],
+    ['two places in one reference', text => text.replace('{ file: key.pem }', '{ file: key.pem, env: KEY }'), [/must be a reference: \{ env: NAME \} or \{ file: path \}/]],
+    ['same key twice', text => text.replace('[{ file: key.pem }]', '[{ file: key.pem }, { file: key.pem }]'), [/this key is listed twice/]],
+    ['variable in a path', text => text.replace('key.pem', '$HOME/key.pem'), [/only \$CREDENTIALS_DIRECTORY\/name is expanded/]],
+    ['bad scopes', text => text.replace('clientId', 'scopes: everything, clientId'), [/must be auto, or a list of scopes/]],
+    ['plain HTTP', text => text + 'listen: { host: 0.0.0.0 }\n', [/7:17 client keys would cross the network in plain HTTP; add tls: .* or insecureHttp: true/]],
+    ['plain HTTP, accepted', text => text + 'listen: { host: 0.0.0.0, insecureHttp: true }\n', []],
+    ['plain HTTP on loopback', text => text + 'listen: { host: "::1" }\n', []],
+    ['one port for both', text => text + 'admin: { port: 8443 }\n', [/7:16 clients and operators need different ports/]],
+    ['port', text => text + 'admin: { port: 65536 }\n', [/7:16 a port is a number from 0/]],
+    ['host with a port', text => text + 'admin: { host: "127.0.0.1:80" }\n', [/7:16 must be an IP address or a host name/]],
+    ['body limit', text => text + 'listen: { bodyLimitBytes: 1MB }\n', [/must be bytes/]],
+    ['proxies', text => text + 'listen: { trustedProxies: [10.1.0.0/8, x] }\n', [/7:28 "10\.1\.0\.0\/8" has bits set beyond its prefix; write 10\.0\.0\.0\/8/, /7:40 "x" is not an IP address/]],
+    ['percent without its sign', text => text + 'limits: { ceiling: 50 }\n', [/7:20 must be a percentage above 0% and up to 100%; write e\.g\. 50%/]],
+    ['percent out of range', text => text + 'limits: { ceiling: 150%, credentialShare: 0% }\n', [/7:20 must be a percentage/, /7:43 must be a percentage/]],
+    ['bucket key', text => text + 'limits: { org: { get /api/v1/users: 5, api: 6, /x: 0 } }\n', [/7:18 a key of limits\.org/, /7:40 a key of limits\.org/, /7:52 must be calls per minute/]],
+    ['unknown sink', text => text + 'audit: { sinks: [{ kafka: {} }] }\n', [/7:20 unknown key "kafka"; known here: stdout, file/]],
+    ['no sink', text => text + 'audit: { sinks: [] }\n', [/must list at least one sink/]],
+    ['a sink twice', text => text + 'audit: { sinks: [{ stdout: {} }, { stdout: {} }] }\n', [/7:34 this sink is listed twice/]],
+    ['two sinks in one', text => text + 'audit: { sinks: [{ stdout: {}, file: { path: a } }] }\n', [/must be exactly one of stdout and file/]],
+    ['not built: dpop', text => text.replace('clientId', 'dpop: true, clientId'), [/6:\d+ DPoP is not built yet/]],
+    ['not built: redis', text => text + 'limits: { store: { redis: { url: { env: R } } } }\n', [/7:\d+ the Redis store is not built yet/]],
+    ['not built: onStoreLoss', text => text + 'limits: { onStoreLoss: share }\n', [/onStoreLoss is not built yet/]],
+    ['not built: workers', text => text + 'workers: 4\n', [/7:1 more than one worker is not built yet/]],
+    ['not built: clientCa', text => text + 'listen: { tls: { cert: { file: a }, key: { file: b }, clientCa: { file: c } } }\n', [/7:\d+ client certificates \(clientCa\) are not built yet/]],
+    ['wrong types', text => text + 'production: yes\nlimits: []\npolicies:\n', [/7:13 must be true or false/, /8:9 must be a mapping/, /9:1[01]? must be text|must be text/]],
+    ['duplicate key', text => text + 'publicUrl: https://b.example\n', [/7:1 this key stands here twice/]],
+    ['anchor and alias', text => text + 'admin: &a { port: 1 }\nlisten: *a\n', [/7:\d+ anchors .* are not accepted/, /8:9 anchors .* are not accepted/]],
+    ['tag', text => text + 'production: false\nadmin: !x { }\n', [/8:\d+ tags \(!…\) are not accepted/]],
+    ['inherited name', text => text + '__proto__: { x: 1 }\n', [/7:1 this key is not accepted/]],
+    ['key that is no text', text => text + '? [a]\n: b\n', [/a key must be text/]],
+    ['two documents', text => text + '---\na: b\n', [/several YAML documents/]],
+    ['empty', () => '', [/1:1 the file is empty/]],
+    ['comment only', () => '# nothing\n', [/1:1 the file is empty/]],
+    ['a list', () => '- a\n', [/1:1 the file must be a mapping/]],
+    ['half-written', text => text.slice(0, text.length - 12), [/6:53 the indentation is wrong, or a closing bracket is missing/]],
+    ['binary', () => '\u0000\u0001', [/narrowgate\.yaml:1:1/]],
+    ['deep nesting', () => '['.repeat(30000), [/narrowgate\.yaml:1:\d+ the file is nested too deeply/]]
+  ]
+  for (const [name, change, expected] of table) {
+    const problems = say(change(minimal))
+    t.equal(problems.length, expected.length, `${name}: ${problems.join(' | ')}`)
+    for (const pattern of expected) t.ok(problems.some(problem => pattern.test(problem)), `${name}: ${pattern} in ${problems.join(' | ')}`)
+  }
+})
+
+t.test('all problems of a file come at once, in its order', async t => {
+  const problems = load(`listen: { host: 0.0.0.0, prot: 1 }
+publicUrl: http://gate.example.com
+upstreams:
+  default: { org: https://acme.okta.com/x, credential: { apiToken: { value: { env: T } } } }
+limits: { ceiling: 0%, onStoreLoss: share }
+`).problems
+  t.same(problems.map(({ line }) => line), [1, 1, 2, 4, 4, 5, 5])
+})
+
+t.test('a secret that was written out is a problem and is never repeated', async t => {
+  const places: ((secret: string) => string)[] = [
+    secret => token('').replace('{ env: OKTA_API_TOKEN }', secret),
+    secret => token('').replace('{ env: OKTA_API_TOKEN }', `"${secret}"`),
+    secret => token('').replace('{ env: OKTA_API_TOKEN }', `{ ${secret} }`),
+    secret => token('').replace('{ env: OKTA_API_TOKEN }', `{ literal: ${secret} }`),
+    secret => token('').replace('{ env: OKTA_API_TOKEN }', `{ env: ${secret}+ }`),
+    secret => token('').replace('{ env: OKTA_API_TOKEN }', `[${secret}]`),
+    secret => token('').replace('{ env: OKTA_API_TOKEN }', `!${secret} x`),
+    secret => token('').replace('{ env: OKTA_API_TOKEN }', `*${secret}`),
+    secret => token('').replace('{ env: OKTA_API_TOKEN }', `&${secret} x`),
+    secret => token('').replace('{ env: OKTA_API_TOKEN }', `"\\q${secret}"`),
+    secret => token('').replace('{ env: OKTA_API_TOKEN }', `{ env: "${secret} }`),
+    secret => minimal.replace(/serviceApp.*/, `apiToken: ${secret}`),
+    secret => minimal.replace(/serviceApp.*/, `apiToken: { ${secret}: }`),
+    secret => minimal.replace(/serviceApp.*/, `apiToken: { value: a: ${secret} }`),
+    secret => minimal.replace('{ file: key.pem }', secret),
+    secret => minimal.replace('[{ file: key.pem }]', `"${secret}"`),
+    secret => minimal.replace('[{ file: key.pem }]', `|\n        -----BEGIN PRIVATE KEY-----\n        ${secret}\n`),
+    secret => minimal + `${secret}\n`,
+    secret => minimal + `${secret}: x\n`,
+    secret => minimal + `upstreams: ${secret}\n`,
+    secret => minimal + `%${secret}\n`,
+    secret => minimal.replace('https://acme', `https://u:${secret}@acme`),
+    secret => minimal.replace('acme.okta.com', `acme.okta.com/?token=${secret}`)
+  ]
+  const secrets = fc.string({ unit: fc.constantFrom(...'abcdefXYZ0123456789_-'), minLength: 12, maxLength: 40 }).map(text => `00${text}9`)
+  t.doesNotThrow(() => fc.assert(fc.property(secrets, fc.constantFrom(...places), (secret, place) => {
+    const { config, problems } = load(place(secret))
+    return config === undefined && problems.length > 0 && !JSON.stringify(problems).includes(secret.slice(2, 12))
+  }), { numRuns: 400 }))
+  t.match(say(places[0]!('00abcdefghijkl')), [/6:26 a secret is written as a reference, never as itself; write \{ env: NAME \}/, /exception/].reverse())
+})
+
+t.test('no text makes the loader throw', async t => {
+  const pieces = fc.array(fc.constantFrom(...full.split(/(?<=[\n{}[\],:])/), '\t', '*', '&a', '!', '"', "'", '|', '>', '%', '@', '\u0000', '\r'), { maxLength: 40 }).map(parts => parts.join(''))
+  t.doesNotThrow(() => fc.assert(fc.property(fc.oneof(pieces, fc.string()), text => {
+    const { config, problems } = load(text)
+    return config !== undefined || problems.every(({ line, column, message }) => line > 0 && column > 0 && message !== '')
+  })))
+})
+
+t.test('the published schema accepts what the loader accepts, defaults left out', async t => {
+  const ajv = new Ajv2020({ strict: false, validateFormats: false })
+  const validate = ajv.compile(configJsonSchema())
+  for (const text of [minimal, full]) t.equal(validate(parse(text)), true, JSON.stringify(validate.errors))
+  for (const text of ['{}', minimal + 'x: 1\n', minimal.replace('{ file: key.pem }', 'secret')]) t.equal(validate(parse(text)), false)
+})
