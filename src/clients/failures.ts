@@ -20,7 +20,7 @@ export interface Failures {
 interface Entry { count: number, last: number, until: number }
 
 /** Failures that cost nothing: a client that is being set up. */
-const FREE_FAILURES = 10
+const FREE_FAILURES = 30
 const FIRST_WAIT_MS = 1_000
 const LONGEST_WAIT_MS = 300_000
 /** A quiet source is forgotten after this time. */

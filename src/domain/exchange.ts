@@ -31,6 +31,8 @@ export class Exchange<S = unknown, P = unknown> {
   body: Buffer | undefined = undefined
   judgedBody: CallBody | undefined = undefined
   bytesIn = 0
+  /** leaf paths of the body, of observed clients only */
+  bodyPaths: readonly string[] | undefined = undefined
 
   // what became of it
   rejection: Rejection | undefined = undefined
@@ -39,6 +41,8 @@ export class Exchange<S = unknown, P = unknown> {
   upstreamStatus: number | undefined = undefined
   oktaRequestId: string | undefined = undefined
   upstreamMs: number | undefined = undefined
+  /** time that the gate itself took before and after the call, until the head of the answer went out */
+  gateMs: number | undefined = undefined
   bytesOut = 0
   truncated = false
   aborted = false

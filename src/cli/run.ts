@@ -1,0 +1,104 @@
+import { readFileSync } from 'node:fs'
+import { Command, CommanderError } from 'commander'
+import type { CheckOptions } from './check.js'
+import type { DemoOptions } from './demo.js'
+import { EXIT } from './exit.js'
+import type { ExplainOptions } from './explain.js'
+import type { InitOptions } from './init.js'
+import { processShell, type Shell } from './shell.js'
+import { printable } from './style.js'
+import { UsageFault } from './usage.js'
+
+/** Runs a command and hands its exit code on. */
+type Finish = (code: Promise<number>) => Promise<void>
+
+/** Each loads its command's file only when it is called: `serve` needs no emulator, `keys` no Fastify. */
+const commands: ReadonlyArray<(program: Command, shell: Shell, finish: Finish) => void> = [
+  (program, _shell, finish) => {
+    program.command('serve').description('run the gate; SIGHUP or a changed file reloads; SIGTERM drains')
+      .requiredOption('-c, --config <file>', 'narrowgate.yaml')
+      .action((options: { config: string }) => finish(import('./serve.js').then(({ serve }) => serve(options))))
+  },
+  (program, shell, finish) => {
+    program.command('demo').description('start an emulated Okta org and the gate in front of it, and make real calls through it')
+      .option('--once', 'exit when the calls are done: 0 when every outcome was as expected')
+      .option('--json', 'print the outcomes as JSON')
+      .action((options: DemoOptions) => finish(import('./demo.js').then(({ demo }) => demo(shell, options))))
+  },
+  (program, shell, finish) => {
+    program.command('init').description('ask for the org and write a first narrowgate.yaml, a policy and a key pair')
+      .option('--org <url>', 'the org, e.g. https://acme.okta.com')
+      .option('--client-id <id>', 'client id of the API service app')
+      .option('--public-url <url>', 'origin that clients will use (default: http://127.0.0.1:8443)')
+      .option('--client <name>', 'name of the first client (default: example-client)')
+      .option('--directory <dir>', 'where to write', '.')
+      .action((options: InitOptions) => finish(import('./init.js').then(({ init }) => init(shell, options))))
+  },
+  (program, shell, finish) => {
+    program.command('check').description('compile everything and run the policies\' tests; findings as file:line:column')
+      .option('-c, --config <file>', 'narrowgate.yaml')
+      .option('--policies <dir>', 'a policies folder, without a narrowgate.yaml')
+      .option('--junit <file>', 'write the tests\' results for a CI system')
+      .option('--json', 'print findings as JSON')
+      .action((options: CheckOptions) => finish(import('./check.js').then(({ check }) => check(shell, options))))
+  },
+  (program, shell, finish) => {
+    program.command('explain').description('the decision that the gate would take, every rule tried, and why each did not apply')
+      .option('-c, --config <file>', 'narrowgate.yaml')
+      .option('--policies <dir>', 'a policies folder, without a narrowgate.yaml')
+      .requiredOption('--client <id>', 'whose policy')
+      .option('--body <file>', 'the request body, - for standard input')
+      .option('--json', 'print the explanation as JSON')
+      .argument('<method>', 'e.g. GET')
+      .argument('<target>', 'e.g. /api/v1/users/00u1?limit=2')
+      .action((method: string, target: string, options: ExplainOptions) => finish(import('./explain.js').then(({ explain }) => explain(shell, method, target, options))))
+  },
+  (program, shell, finish) => {
+    const keys = program.command('keys').description('client keys')
+    keys.command('new').description('make a key: shown once, with the line for the policy')
+      .argument('<client>', 'client id of the policy')
+      .option('--expires <date>', 'last day of the key, YYYY-MM-DD')
+      .option('--json', 'print { client, key, sha256, policyLine }')
+      .action((client: string, options: { expires?: string, json?: boolean }) => finish(import('./keys.js').then(({ newClientKey }) => newClientKey(shell, client, options))))
+  },
+  (program, shell, finish) => {
+    program.command('health').description('ask the admin listener whether the gate is live (for container health checks)')
+      .option('--url <url>', 'the admin listener', 'http://127.0.0.1:9443')
+      .action((options: { url: string }) => finish(import('./health.js').then(({ health }) => health(shell, options))))
+  }
+]
+
+/**
+ * The command line: `narrowgate COMMAND`.
+ *
+ * @param argv without node and the script
+ * @returns the exit code: 0 fine, 1 findings, 2 wrong usage or files that would not load
+ */
+export async function run (argv: readonly string[], shell: Shell = processShell()): Promise<number> {
+  const { out, err } = shell.terminal
+  const program = new Command('narrowgate')
+    .description('A least-privilege gate in front of the Okta API')
+    .version(version())
+    .exitOverride()
+    .configureOutput({ writeOut: out, writeErr: err })
+    .showHelpAfterError('(narrowgate --help lists the commands)')
+  let code: number = EXIT.fine
+  for (const add of commands) add(program, shell, async result => { code = await result })
+  try {
+    await program.parseAsync([...argv], { from: 'user' })
+    return code
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.fine : EXIT.usage
+    if (error instanceof UsageFault) {
+      err(`narrowgate: ${printable(error.message)}\n`)
+      return EXIT.usage
+    }
+    throw error
+  }
+}
+
+/** The package's version, from package.json beside src/ and dist/. */
+export function version (): string {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8')
+  return (JSON.parse(text) as { version: string }).version
+}

@@ -1,0 +1,35 @@
+import closeWithGrace from 'close-with-grace'
+import { pino } from 'pino'
+import { formatProblem } from '../domain/problem.js'
+import { excerpt } from '../policy/excerpt.js'
+import { DRAIN_MS, LoadFault, startGate } from '../server/gate.js'
+
+/**
+ * `narrowgate serve`: runs the gate until SIGTERM or SIGINT, then drains. The operators' log goes to stderr, so that
+ * stdout belongs to the audit sink of that name.
+ */
+export async function serve (options: { config: string }): Promise<number> {
+  const log = pino({ level: process.env['NARROWGATE_LOG_LEVEL'] ?? 'info', base: null }, pino.destination({ dest: 2, sync: true }))
+  let gate
+  try {
+    gate = await startGate({ configFile: options.config, environment: process.env, log })
+  } catch (error) {
+    if (!(error instanceof LoadFault)) throw error
+    for (const problem of error.problems) process.stderr.write(`${excerpt(problem, error.texts.get(problem.file))}\n`)
+    const errors = error.problems.filter(problem => problem.severity === 'error').length
+    process.stderr.write(`narrowgate: not started: ${errors} ${errors === 1 ? 'problem' : 'problems'}, first ${formatProblem(error.problems.find(problem => problem.severity === 'error')!)}\n`)
+    return 2
+  }
+  const running = gate
+  process.on('SIGHUP', () => { running.reopenAudit(); void running.reload() })
+  log.info({ url: running.url, adminUrl: running.adminUrl, pid: process.pid }, 'listening')
+  return await new Promise(resolve => {
+    closeWithGrace({ delay: DRAIN_MS + 5000, skip: ['beforeExit'] }, async ({ signal, err }) => {
+      if (err !== undefined) log.fatal({ err }, 'an uncaught fault: the gate drains and exits')
+      else log.info({ signal }, 'draining')
+      await running.drain(err === undefined ? DRAIN_MS : 1000)
+      log.info('drained')
+      resolve(err === undefined ? 0 : 1)
+    })
+  })
+}

@@ -1,0 +1,80 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { rejections, type Rejection } from '../domain/rejection.js'
+import { errorBody } from '../okta/error-body.js'
+
+/** How long an unread request body is drained after a refusal, so that the client sees the answer and no reset. */
+const LINGER_MS = 1000
+/** Bodies up to this size are read away and the connection stays open; the rest closes it. */
+const LINGER_BYTES = 65_536
+
+/** How soon a call may be repeated when nothing better is known, in milliseconds. */
+const RETRY_MS = 5000
+
+/** True for refusals that invite a retry: they carry the rate limit headers that Okta's SDKs compute their wait from. */
+export function invitesRetry (rejection: Rejection): boolean {
+  const { status } = rejections[rejection.code]
+  return status === 429 || status === 503 || status === 504 ||
+    rejection.code === 'upstream_unreachable' || rejection.code === 'upstream_credential'
+}
+
+/**
+ * Headers of a refusal, as a flat list. One integer `X-Rate-Limit-Reset`: Okta's Node SDK refuses to retry
+ * when it holds a comma; Node, Go and Python compute the wait as Reset minus Date plus one second.
+ */
+export function rejectionHeaders (rejection: Rejection, id: string, length: number, now: number): string[] {
+  const headers = [
+    'Content-Type', 'application/json',
+    'Content-Length', String(length),
+    'Cache-Control', 'no-cache, no-store',
+    'Date', new Date(now).toUTCString(),
+    'X-Narrowgate-Request-Id', id
+  ]
+  if (rejections[rejection.code].status === 401) headers.push('WWW-Authenticate', 'SSWS realm="narrowgate"')
+  if (rejection.allow !== undefined) headers.push('Allow', rejection.allow.join(', '))
+  if (invitesRetry(rejection)) {
+    const untilMs = Math.max(rejection.wait?.untilMs ?? now + RETRY_MS, now)
+    headers.push(
+      'X-Rate-Limit-Limit', String(rejection.wait?.limit ?? 1),
+      'X-Rate-Limit-Remaining', String(rejection.wait?.remaining ?? 0),
+      'X-Rate-Limit-Reset', String(Math.ceil(untilMs / 1000)),
+      'Retry-After', String(Math.max(1, Math.ceil((untilMs - now) / 1000)))
+    )
+  }
+  return headers
+}
+
+/**
+ * Writes a refusal in Okta's own form and ends the answer. A body that the client is still sending is drained
+ * for a moment, so that the client reads the refusal instead of a reset.
+ *
+ * @returns bytes of body written; 0 when the client was gone
+ */
+export function writeRejection (request: IncomingMessage, response: ServerResponse, rejection: Rejection, id: string, now: number): number {
+  if (response.headersSent || response.destroyed) { response.destroy(); return 0 }
+  const body = errorBody(rejection, id)
+  const headers = rejectionHeaders(rejection, id, Buffer.byteLength(body), now)
+  const unread = unreadBytes(request)
+  if (unread > LINGER_BYTES || closes(rejection)) headers.push('Connection', 'close')
+  response.writeHead(rejections[rejection.code].status, headers)
+  if (unread > LINGER_BYTES) linger(request, response, body)
+  else response.end(body)
+  return Buffer.byteLength(body)
+}
+
+function closes (rejection: Rejection): boolean {
+  return rejection.code === 'bad_framing' || rejection.code === 'request_timeout' || rejection.code === 'draining'
+}
+
+function unreadBytes (request: IncomingMessage): number {
+  if (request.complete) return 0
+  if (request.headers['transfer-encoding'] !== undefined) return Infinity
+  return Number(request.headers['content-length'] ?? 0)
+}
+
+function linger (request: IncomingMessage, response: ServerResponse, body: string | Buffer): void {
+  response.write(body)
+  const end = (): void => { clearTimeout(timer); response.end() }
+  const timer = setTimeout(end, LINGER_MS)
+  request.once('end', end).once('close', end).on('error', () => {})
+  request.resume()
+}

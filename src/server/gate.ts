@@ -1,0 +1,288 @@
+import type { AddressInfo } from 'node:net'
+import type { FastifyInstance } from 'fastify'
+import type { Logger } from 'pino'
+import { fileSink } from '../audit/file.js'
+import type { Sink } from '../audit/lines.js'
+import { createAuditLog, type AuditLog } from '../audit/log.js'
+import { stdoutSink } from '../audit/stdout.js'
+import { createFailures } from '../clients/failures.js'
+import { buildClientIndex } from '../clients/identify.js'
+import { compileNetworks } from '../clients/networks.js'
+import type { Config } from '../config/config.js'
+import type { Environment } from '../config/secret-files.js'
+import { watch, type Watch } from '../config/watch.js'
+import { formatProblem, hasErrors, type Problem } from '../domain/problem.js'
+import { MemoryStore } from '../limits/memory.js'
+import type { PolicySet } from '../policy/load.js'
+import { buildAdmin, type Readiness } from './admin.js'
+import { Links } from './links.js'
+import { loadEverything, type Loaded } from './load.js'
+import { gateGauges } from './gauges.js'
+import { Metrics } from './metrics.js'
+import { buildProxy } from './proxy.js'
+import type { Road } from './road.js'
+import type { Snapshot } from './snapshot.js'
+import { composeUpstream, type UpstreamLink } from './upstreams.js'
+
+/** A gate that can't be started: its files are wrong. */
+export class LoadFault extends Error {
+  constructor (readonly problems: readonly Problem[], readonly texts: ReadonlyMap<string, string>) {
+    super('the configuration would not load')
+  }
+}
+
+export interface GateOptions {
+  /** narrowgate.yaml, as the operator wrote it */
+  readonly configFile: string
+  readonly environment: Environment
+  /** the operators' log; audit events go to the sinks */
+  readonly log: Logger
+  /** how often to look at the files when the system reports nothing, milliseconds */
+  readonly pollMs?: number
+}
+
+/** What a reload came to. */
+export interface ReloadReport {
+  readonly swapped: boolean
+  readonly problems: readonly Problem[]
+}
+
+/** How long in-flight requests may take to finish after SIGTERM, milliseconds (faults.md). */
+export const DRAIN_MS = 25_000
+
+/** Loads everything and starts both listeners. @throws LoadFault, or the system's error for an address in use */
+export async function startGate (options: GateOptions): Promise<Gate> {
+  const loaded = await loadEverything(options.configFile, options.environment, Date.now())
+  if (!isUsable(loaded)) throw new LoadFault(loaded.problems, loaded.texts)
+  const gate = new Gate(options, loaded)
+  await gate.listen(loaded)
+  return gate
+}
+
+type Usable = Loaded & { readonly config: Config, readonly policies: PolicySet }
+
+function isUsable (loaded: Loaded): loaded is Usable {
+  return loaded.config !== undefined && loaded.policies !== undefined && !hasErrors(loaded.problems)
+}
+
+/** A running gate: the current snapshot, the listeners, and what outlives snapshots. */
+export class Gate {
+  readonly #options: GateOptions
+  readonly #log: Logger
+  readonly #limits: MemoryStore
+  readonly #metrics = new Metrics()
+  readonly #links: Links
+  readonly #audit: AuditLog
+  readonly #watch: Watch
+  readonly #config: Config
+  #snapshot: Snapshot
+  #problems: readonly Problem[] = []
+  #refusedReloads = 0
+  #reloads = 0
+  #reloading: Promise<ReloadReport> | undefined
+  #again = false
+  #draining = false
+  #proxy: FastifyInstance | undefined
+  #admin: FastifyInstance | undefined
+
+  constructor (options: GateOptions, loaded: Usable) {
+    this.#options = options
+    this.#log = options.log
+    this.#config = loaded.config
+    const steadyNow = (): number => performance.timeOrigin + performance.now()
+    this.#limits = new MemoryStore((ms, run) => { setTimeout(() => { run(steadyNow()) }, ms).unref() })
+    this.#links = new Links({ now: Date.now, monotonic: () => performance.now(), after, random: Math.random }, this.#log)
+    this.#audit = createAuditLog(loaded.config.audit.sinks.map(sink => sinkOf(sink)))
+    this.#snapshot = this.#compose(loaded)
+    this.#watch = watch({ onChange: () => { void this.reload() }, pollMs: options.pollMs })
+    for (const gauge of gateGauges({ limits: this.#limits, links: this.#links, audit: this.#audit, snapshot: () => this.#snapshot, refusedReloads: () => this.#refusedReloads, reloads: () => this.#reloads, steadyNow })) this.#metrics.gauge(gauge)
+    this.#note(loaded, true)
+  }
+
+  /** URL of the client listener. */
+  get url (): string { return urlOf(this.#proxy!, this.#config.listen.tls !== undefined) }
+
+  /** URL of the admin listener. */
+  get adminUrl (): string { return urlOf(this.#admin!, false) }
+
+  get snapshot (): Snapshot { return this.#snapshot }
+
+  async listen (loaded: Usable): Promise<void> {
+    const { listen, admin } = this.#config
+    const nobody = compileNetworks([])
+    const road: Road = {
+      snapshot: () => this.#snapshot,
+      limits: this.#limits,
+      metrics: this.#metrics,
+      failures: createFailures(),
+      record: event => { this.#audit.record(event) },
+      auditHealthy: () => this.#audit.healthy,
+      draining: () => this.#draining,
+      now: Date.now,
+      clock: () => performance.now(),
+      steadyNow: () => performance.timeOrigin + performance.now(),
+      nobody
+    }
+    const tls = listen.tls === undefined
+      ? undefined
+      : { cert: loaded.secrets.get(listen.tls.cert)!.reveal(), key: loaded.secrets.get(listen.tls.key)!.reveal() }
+    this.#proxy = buildProxy(road, this.#log, tls)
+    this.#admin = buildAdmin(() => this.#readiness(), this.#metrics.registry)
+    await this.#links.warm()
+    await this.#admin.listen({ host: admin.host, port: admin.port })
+    try {
+      await this.#proxy.listen({ host: listen.host, port: listen.port })
+    } catch (error) {
+      await this.#admin.close()
+      throw error
+    }
+  }
+
+  /**
+   * Builds and checks a whole new snapshot and swaps it; a bad change is reported and ignored. One at a time: a
+   * change that comes meanwhile is looked at afterwards.
+   */
+  async reload (): Promise<ReloadReport> {
+    if (this.#reloading !== undefined) { this.#again = true; return await this.#reloading }
+    this.#reloading = this.#reloadUntilQuiet()
+    try {
+      return await this.#reloading
+    } finally {
+      this.#reloading = undefined
+    }
+  }
+
+  /** SIGHUP opens the audit files anew, too. */
+  reopenAudit (): void { this.#audit.reopen() }
+
+  /** Stops accepting, lets requests in flight finish within `deadlineMs`, writes what is waiting. */
+  async drain (deadlineMs: number = DRAIN_MS): Promise<void> {
+    if (this.#draining) return
+    this.#draining = true
+    this.#watch.close()
+    const server = this.#proxy!.server
+    const closed = this.#proxy!.close()
+    server.closeIdleConnections()
+    const idle = setInterval(() => { server.closeIdleConnections() }, 100)
+    const timer = setTimeout(() => { server.closeAllConnections() }, deadlineMs)
+    await closed
+    clearTimeout(timer)
+    clearInterval(idle)
+    await this.#limits.close(performance.timeOrigin + performance.now())
+    await this.#links.close()
+    await this.#admin!.close()
+    await this.#audit.close()
+  }
+
+  async #reloadUntilQuiet (): Promise<ReloadReport> {
+    for (;;) {
+      this.#again = false
+      const report = await this.#reloadOnce()
+      if (!this.#again || this.#draining) return report
+    }
+  }
+
+  async #reloadOnce (): Promise<ReloadReport> {
+    let loaded: Loaded
+    try {
+      loaded = await loadEverything(this.#options.configFile, this.#options.environment, Date.now())
+      if (isUsable(loaded)) {
+        this.#snapshot = this.#compose(loaded)
+        this.#reloads++
+        this.#note(loaded, true)
+        return { swapped: true, problems: loaded.problems }
+      }
+    } catch (error) {
+      this.#refusedReloads++
+      this.#log.error({ err: error }, 'a reload failed; what was loaded before stays in force')
+      return { swapped: false, problems: [] }
+    }
+    this.#refusedReloads++
+    this.#note(loaded, false)
+    return { swapped: false, problems: loaded.problems }
+  }
+
+  #compose (loaded: Usable): Snapshot {
+    const { config, policies, secrets } = loaded
+    const links = this.#links.renew(config, secrets, policies.clients.values())
+    const { index } = buildClientIndex([...policies.clients.values()].map(policy => ({
+      client: policy.client,
+      expiresAt: policy.expiresAt,
+      networks: policy.networks,
+      keys: policy.authenticate
+    })))
+    const proxies = config.listen.trustedProxies
+    return Object.freeze<Snapshot>({
+      hash: loaded.hash.slice(0, 12),
+      loadedAt: Date.now(),
+      catalog: policies.catalog,
+      clients: index,
+      policies: policies.clients,
+      upstreams: upstreamsOf(config, links, policies),
+      self: selfOf(config),
+      trustedProxies: proxies.length === 0 ? undefined : compileNetworks(proxies),
+      bodyLimitBytes: config.listen.bodyLimitBytes
+    })
+  }
+
+  #note (loaded: Loaded, swapped: boolean): void {
+    this.#watch.loaded(loaded.sources, loaded.hash)
+    this.#problems = loaded.problems
+    for (const problem of loaded.problems) this.#log[problem.severity === 'error' ? 'error' : 'warn'](formatProblem(problem))
+    if (!swapped) { this.#log.error('the change would not load; what was loaded before stays in force'); return }
+    const restart = needsRestart(this.#config, loaded.config)
+    if (restart !== undefined) this.#log.warn(`${restart} has changed: that takes effect at the next start`)
+    this.#log.info({ snapshot: this.#snapshot.hash, clients: this.#snapshot.policies.size }, 'loaded')
+  }
+
+  #readiness (): Readiness {
+    const credentials = [...this.#links.status()].map(({ upstream, provider }) => ({ upstream, ...provider.status() }))
+    return {
+      ready: !this.#draining,
+      detail: {
+        draining: this.#draining,
+        snapshot: { hash: this.#snapshot.hash, loadedAt: new Date(this.#snapshot.loadedAt).toISOString(), clients: this.#snapshot.policies.size },
+        lastLoad: { good: !hasErrors(this.#problems), problems: this.#problems.map(formatProblem) },
+        credentials,
+        audit: { healthy: this.#audit.healthy, sinks: this.#audit.sinks }
+      }
+    }
+  }
+}
+
+function after (ms: number, callback: () => void): () => void {
+  const timer = setTimeout(callback, ms)
+  timer.unref()
+  return () => { clearTimeout(timer) }
+}
+
+function sinkOf (sink: Config['audit']['sinks'][number]): Sink {
+  return sink.kind === 'stdout' ? stdoutSink() : fileSink(sink.path)
+}
+
+function upstreamsOf (config: Config, links: ReadonlyMap<string, UpstreamLink>, policies: PolicySet): Snapshot['upstreams'] {
+  return new Map([...config.upstreams.values()].map(({ name, org, timeouts }) =>
+    [name, composeUpstream(name, org, config.publicUrl, links.get(name)!, timeouts, config.limits, policies.catalog.operations)]))
+}
+
+function selfOf (config: Config): Snapshot['self'] {
+  const ids = [...config.upstreams.values()].flatMap(({ credential }) => credential.kind === 'serviceApp' ? [credential.clientId.toLowerCase()] : [])
+  return ids.length === 0 ? {} : { ids: new Set(ids) }
+}
+
+/** What a running gate can't change: sockets that are open already, and sinks. */
+function needsRestart (before: Config, now: Config | undefined): string | undefined {
+  if (now === undefined) return undefined
+  const fixed = ({ listen: { host, port, tls }, admin, audit }: Config): string[] =>
+    [[host, port, tls], admin, audit].map(value => JSON.stringify(value, (name, part: unknown) => name === 'place' ? undefined : part))
+  const [listen, adminNow, auditNow] = fixed(now)
+  const old = fixed(before)
+  if (listen !== old[0]) return 'listen'
+  if (adminNow !== old[1]) return 'admin'
+  return auditNow !== old[2] ? 'audit' : undefined
+}
+
+function urlOf (app: FastifyInstance, tls: boolean): string {
+  const { address, port, family } = app.server.address() as AddressInfo
+  return `${tls ? 'https' : 'http'}://${family === 'IPv6' ? `[${address}]` : address}:${port}`
+}

@@ -1,0 +1,61 @@
+import type { AuditLog } from '../audit/log.js'
+import type { MemoryStore } from '../limits/memory.js'
+import type { Links } from './links.js'
+import type { GaugeSource } from './metrics.js'
+import type { Snapshot } from './snapshot.js'
+
+/** Where the gauges look. */
+export interface GaugePlaces {
+  readonly limits: MemoryStore
+  readonly links: Links
+  readonly audit: AuditLog
+  readonly snapshot: () => Snapshot
+  readonly reloads: () => number
+  readonly refusedReloads: () => number
+  readonly steadyNow: () => number
+}
+
+type Row = readonly [Readonly<Record<string, string>>, number]
+
+/** The gauges of a gate: limits, credentials, snapshot, audit. Values are read when somebody scrapes. */
+export function gateGauges ({ limits, links, audit, snapshot, reloads, refusedReloads, steadyNow }: GaugePlaces): GaugeSource[] {
+  const buckets = function * (value: (bucket: ReturnType<MemoryStore['snapshot']>[number]['buckets'][number]) => number): Iterable<Row> {
+    for (const { upstream, buckets } of limits.snapshot(steadyNow())) for (const one of buckets) yield [{ upstream, bucket: one.bucket }, value(one)]
+  }
+  const credentials = function * (value: (status: ReturnType<ReturnType<typeof statusOf>['provider']['status']>) => number | undefined): Iterable<Row> {
+    for (const { upstream, provider } of links.status()) {
+      const status = provider.status()
+      const found = value(status)
+      if (found !== undefined) yield [{ upstream, credential: status.kind }, found]
+    }
+  }
+  const perBucket = ['upstream', 'bucket']
+  const perCredential = ['upstream', 'credential']
+  return [
+    { name: 'narrowgate_bucket_allowance', help: 'Calls of a rate limit bucket that the gate lets through in any 60 seconds', labels: perBucket, read: () => buckets(one => one.allowance) },
+    { name: 'narrowgate_bucket_used', help: 'Calls of a bucket in the last 60 seconds, those in flight included', labels: perBucket, read: () => buckets(one => one.used) },
+    { name: 'narrowgate_bucket_org_limit', help: 'The org\'s own limit of a bucket, calls per minute', labels: perBucket, read: () => buckets(one => one.org) },
+    { name: 'narrowgate_bucket_closed', help: '1 while a bucket is held closed after a 429 of Okta', labels: perBucket, read: () => buckets(one => one.closedUntilMs === undefined ? 0 : 1) },
+    { name: 'narrowgate_okta_429', help: 'Answers 429 that Okta gave, by bucket', labels: perBucket, read: () => buckets(one => one.tooMany) },
+    { name: 'narrowgate_rate_header_nonsense', help: 'Answers whose rate limit headers made no sense and were ignored', labels: perBucket, read: () => buckets(one => one.nonsense) },
+    { name: 'narrowgate_in_flight', help: 'Calls in flight to an upstream', labels: ['upstream'], read: () => limits.snapshot(steadyNow()).map(({ upstream, inFlight }): Row => [{ upstream }, inFlight]) },
+    { name: 'narrowgate_credential_available', help: '1 while a credential can be presented', labels: perCredential, read: () => credentials(status => status.available ? 1 : 0) },
+    { name: 'narrowgate_credential_age_seconds', help: 'Age of the access token in use', labels: perCredential, read: () => credentials(status => status.ageMs === undefined ? undefined : status.ageMs / 1000) },
+    { name: 'narrowgate_credential_expires_timestamp_seconds', help: 'When the credential ends: access token or exception', labels: perCredential, read: () => credentials(status => status.expiresAt === undefined ? undefined : status.expiresAt / 1000) },
+    { name: 'narrowgate_snapshot_timestamp_seconds', help: 'When the snapshot in force was loaded', labels: [], read: () => [[{}, snapshot().loadedAt / 1000]] },
+    { name: 'narrowgate_snapshot_clients', help: 'Clients of the snapshot in force', labels: [], read: () => [[{}, snapshot().policies.size]] },
+    { name: 'narrowgate_reloads', help: 'Reloads by what became of them', labels: ['result'], read: () => [[{ result: 'swapped' }, reloads()], [{ result: 'refused' }, refusedReloads()]] },
+    { name: 'narrowgate_audit_healthy', help: '1 while every audit sink takes lines', labels: [], read: () => [[{}, audit.healthy ? 1 : 0]] },
+    { name: 'narrowgate_audit_events', help: 'Audit events by what became of them', labels: ['sink', 'state'], read: () => auditRows(audit) }
+  ]
+}
+
+declare function statusOf (): ReturnType<Links['status']> extends Iterable<infer One> ? One : never
+
+function * auditRows (audit: AuditLog): Iterable<Row> {
+  for (const { name: sink, written, spooled, dropped } of audit.sinks) {
+    yield [{ sink, state: 'written' }, written]
+    yield [{ sink, state: 'spooled' }, spooled]
+    yield [{ sink, state: 'dropped' }, dropped]
+  }
+}

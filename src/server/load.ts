@@ -1,0 +1,93 @@
+import { dirname, join, relative, resolve } from 'node:path'
+import { createReader, type Sources } from '../config/files.js'
+import { createConfigLoader } from '../config/load.js'
+import type { Config, SecretReference } from '../config/config.js'
+import { loadSources } from '../config/sources.js'
+import { unusableSecrets } from './unusable-secrets.js'
+import type { Environment } from '../config/secret-files.js'
+import { readPolicyFiles } from '../config/texts.js'
+import type { Problem } from '../domain/problem.js'
+import type { Secret } from '../domain/secret.js'
+import { createCatalog } from '../okta/catalog.js'
+import { loadInSteps, type LoadOptions, type PolicySet, type SourceFile } from '../policy/load.js'
+
+/** Everything that a snapshot is made of, read and checked, with every problem of every file. */
+export interface Loaded {
+  readonly config?: Config
+  readonly policies?: PolicySet
+  readonly secrets: ReadonlyMap<SecretReference, Secret>
+  /** in the order of files and lines; an error among them keeps all of it from serving */
+  readonly problems: readonly Problem[]
+  /** policy files by the path that problems show, for excerpts; never narrowgate.yaml, whose lines may hold a literal secret */
+  readonly texts: ReadonlyMap<string, string>
+  /** of the bytes that were read */
+  readonly hash: string
+  readonly sources: Sources
+}
+
+export interface LoadEverythingOptions {
+  /** false: secrets that only exist where the gate runs are left out */
+  readonly withSecrets?: boolean
+  /** keep what was written, with places and comments */
+  readonly keepWritten?: boolean
+}
+
+/** How long a load may hold the event loop before it lets requests go on, milliseconds. */
+const SLICE_MS = 4
+
+/**
+ * Reads narrowgate.yaml, the policies and the secrets that it names, and compiles them. Never throws for what a file
+ * holds. Works in slices, so that a serving gate goes on answering.
+ *
+ * @param configFile as the operator wrote it
+ * @param now epoch milliseconds: what has expired is a warning
+ */
+export async function loadEverything (configFile: string, environment: Environment, now: number, options: LoadEverythingOptions = {}): Promise<Loaded> {
+  const path = resolve(configFile)
+  const reader = createReader()
+  const read = await loadSources({ reader, loadConfig: createConfigLoader(), path, shown: configFile, environment, now }, options.withSecrets)
+  const texts = new Map(read.policies.map(file => [file.path, file.text]))
+  if (read.config === undefined) return { ...read, policies: undefined, texts }
+  const upstreams = [...read.config.upstreams.values()]
+  const policies = await compileSliced(named(read.policies, relative(dirname(path), read.config.policies.path)), now, {
+    upstreams: upstreams.map(upstream => upstream.name),
+    authnToken: upstreams.filter(upstream => upstream.authnToken !== undefined).map(upstream => upstream.name),
+    keepWritten: options.keepWritten
+  })
+  const unusable = options.withSecrets === false ? [] : await unusableSecrets(read.config, read.secrets)
+  return { ...read, policies, problems: [...read.problems, ...unusable, ...policies.problems], texts }
+}
+
+/** The same for a policies folder without a narrowgate.yaml: any upstream name goes. */
+export async function loadPolicyFolder (directory: string, now: number, options: Pick<LoadEverythingOptions, 'keepWritten'> = {}): Promise<Loaded> {
+  const reader = createReader()
+  const path = resolve(directory)
+  const read = await readPolicyFiles(reader, { path, place: { file: directory, line: 1, column: 1 } }, dirname(path))
+  const files = named(read.sources, relative(dirname(path), path)).map(file => ({ ...file, path: join(directory, file.name) }))
+  const policies = await compileSliced(files, now, { keepWritten: options.keepWritten })
+  return {
+    policies,
+    secrets: new Map(),
+    problems: [...read.problems, ...policies.problems],
+    texts: new Map(files.map(file => [file.path, file.text])),
+    hash: reader.hash(),
+    sources: reader.sources
+  }
+}
+
+/** Gives each file its name inside the policies folder: what stands at the top are clients, below it sets. */
+function named (files: readonly SourceFile[], folder: string): Array<SourceFile & { name: string }> {
+  return files.map(file => ({ ...file, name: relative(folder, file.path) }))
+}
+
+async function compileSliced (files: readonly SourceFile[], now: number, options: LoadOptions): Promise<PolicySet> {
+  const steps = loadInSteps(files, createCatalog, now, options)
+  let began = performance.now()
+  for (;;) {
+    const step = steps.next()
+    if (step.done === true) return step.value
+    if (performance.now() - began < SLICE_MS) continue
+    await new Promise(resolve => setImmediate(resolve))
+    began = performance.now()
+  }
+}

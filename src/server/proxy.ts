@@ -1,0 +1,124 @@
+import { randomUUID } from 'node:crypto'
+import type { IncomingMessage, Server as HttpServer } from 'node:http'
+import proxy from '@fastify/http-proxy'
+import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
+import type { Logger } from 'pino'
+import { sourceAddress } from '../clients/networks.js'
+import { Exchange } from '../domain/exchange.js'
+import { reject, type Rejection } from '../domain/rejection.js'
+import { writeRejection } from './answer.js'
+import { listenForBadClients } from './bad-clients.js'
+import type { Road } from './road.js'
+import { recordEvent } from './record.js'
+import { judge, type GateExchange } from './stages.js'
+import { travel } from './travel.js'
+
+declare module 'fastify' {
+  interface FastifyRequest { exchange: GateExchange | null }
+}
+
+/** TLS material of the client listener; absent: plain HTTP. */
+export interface ListenerTls { readonly cert: string, readonly key: string }
+
+/** Node's own limits of the client listener, from security.md ("Must do" 11). */
+const PARSER = { maxHeaderSize: 16_384, keepAliveTimeout: 60_000, headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 1000, insecureHTTPParser: false }
+const MAX_CONNECTIONS = 1000
+
+/**
+ * The client listener: Okta's own paths and nothing else. @fastify/http-proxy mounts the one route; each request is
+ * judged in onRequest, and its preHandler takes it over and forwards by our own dispatch (upstream/forward.ts), which
+ * is why the stock forwarder behind it is never reached.
+ */
+export function buildProxy (road: Road, log: Logger, tls?: ListenerTls): FastifyInstance {
+  const options: Record<string, unknown> = {
+    logger: false,
+    // Every target reaches the one route unread by the router: what is judged is the raw request line.
+    rewriteUrl: () => '/',
+    genReqId: () => '',
+    requestIdHeader: false,
+    exposeHeadRoutes: false,
+    trustProxy: false,
+    return503OnClosing: false,
+    forceCloseConnections: false,
+    requestTimeout: PARSER.requestTimeout,
+    keepAliveTimeout: PARSER.keepAliveTimeout,
+    bodyLimit: Number.MAX_SAFE_INTEGER,
+    frameworkErrors: (error: unknown, request: FastifyRequest, reply: FastifyReply) => { lost(road, log, error, request, reply) },
+    clientErrorHandler: () => {},
+    ...tls === undefined ? { http: PARSER } : { https: { ...PARSER, ...tls, minVersion: 'TLSv1.2', ALPNProtocols: ['http/1.1'] } }
+  }
+  const app = fastify(options) as unknown as FastifyInstance
+  const server = app.server as HttpServer
+  server.maxConnections = MAX_CONNECTIONS
+  server.maxHeadersCount = 0 // counted, and refused beyond 100, by checkRequestHeaders: Node would drop the rest in silence
+  listenForBadClients(server, road, log)
+
+  app.decorateRequest('exchange', null)
+  app.addHook('onRequest', (request, reply, done) => {
+    const exchange = open(road, request.raw)
+    request.exchange = exchange
+    const refusal = gateIsShut(road, exchange) ?? judge(exchange, request.raw, exchange.time)
+    if (refusal === undefined) { done(); return }
+    refuse(road, exchange, request, reply, slowGuessing(road, exchange, refusal))
+  })
+  app.setErrorHandler((error, request, reply) => { lost(road, log, error, request, reply) })
+  app.setNotFoundHandler((request, reply) => { take(road, log, request, reply) })
+  app.register(proxy, {
+    upstream: 'http://never-dialled.invalid',
+    prefix: '/',
+    routes: ['/'],
+    disableRequestLogging: true,
+    // Takes the request over: done() is never called, so reply-from behind it never runs.
+    preHandler: (request: FastifyRequest, reply: FastifyReply) => { take(road, log, request, reply) },
+    handler: () => { throw new Error('the stock forwarder was reached') }
+  } as unknown as Parameters<typeof proxy>[1])
+  return app
+}
+
+function open (road: Road, request: IncomingMessage): GateExchange {
+  const snapshot = road.snapshot()
+  const peer = request.socket.remoteAddress ?? ''
+  const forwarded = snapshot.trustedProxies === undefined ? undefined : request.headers['x-forwarded-for']
+  const source = snapshot.trustedProxies === undefined
+    ? sourceAddress(peer, undefined, road.nobody)
+    : sourceAddress(peer, Array.isArray(forwarded) ? forwarded.join(',') : forwarded, snapshot.trustedProxies)
+  return new Exchange(snapshot, randomUUID(), road.now(), road.clock(), request.method ?? '', originalTarget(request), source)
+}
+
+/** Fastify keeps the request line's target here when rewriteUrl has replaced it. */
+function originalTarget (request: IncomingMessage & { originalUrl?: string }): string {
+  return request.originalUrl ?? request.url ?? ''
+}
+
+function gateIsShut (road: Road, exchange: GateExchange): Rejection | undefined {
+  if (road.draining()) return reject('draining')
+  if (!road.auditHealthy() && exchange.method !== 'GET') return reject('audit_unavailable')
+  return undefined
+}
+
+/** A source that keeps presenting keys that are none is answered 429 for a growing time; a valid key always passes. */
+function slowGuessing (road: Road, exchange: GateExchange, refusal: Rejection): Rejection {
+  return refusal.code === 'bad_credential' ? road.failures.failed(exchange.source, exchange.time) ?? refusal : refusal
+}
+
+function refuse (road: Road, exchange: GateExchange, request: FastifyRequest, reply: FastifyReply, refusal: Rejection): void {
+  reply.hijack()
+  exchange.rejection = refusal
+  exchange.bytesOut = writeRejection(request.raw, reply.raw, refusal, exchange.id, road.now())
+  exchange.status = reply.raw.statusCode
+  recordEvent(road, exchange)
+}
+
+function take (road: Road, log: Logger, request: FastifyRequest, reply: FastifyReply): void {
+  reply.hijack()
+  const exchange = request.exchange
+  if (exchange === null) { reply.raw.destroy(); return }
+  travel(road, exchange, request.raw, reply.raw).catch((error: unknown) => { lost(road, log, error, request, reply) })
+}
+
+/** A fault: its text goes to the operator, never to the client. */
+function lost (road: Road, log: Logger, error: unknown, request: FastifyRequest, reply: FastifyReply): void {
+  const exchange = request.exchange ?? open(road, request.raw)
+  log.error({ err: error, id: exchange.id, stage: exchange.stage }, 'a request failed inside the gate')
+  refuse(road, exchange, request, reply, reject('internal'))
+}

@@ -1,0 +1,89 @@
+import type { AuditEvent, Outcome } from '../domain/event.js'
+import { rejections } from '../domain/rejection.js'
+import type { Road } from './road.js'
+import type { GateExchange } from './stages.js'
+
+/** Longest path that an event carries; targets are at most 4,096 bytes. */
+const PATH_CHARACTERS = 1024
+
+/**
+ * The audit event of a finished exchange. Names only: no body, no query value, no credential.
+ *
+ * @param clock monotonic milliseconds now
+ */
+export function toEvent (exchange: GateExchange, clock: number): AuditEvent {
+  const { client, policy, operation, rule, rejection, target } = exchange
+  return {
+    time: exchange.time,
+    id: exchange.id,
+    outcome: outcomeOf(exchange),
+    stage: exchange.stage,
+    method: exchange.method,
+    path: pathOf(exchange),
+    queryNames: target === undefined || target.query.length === 0 ? undefined : target.query.map(parameter => parameter.name),
+    source: exchange.source,
+    client: client?.id,
+    keyId: client?.keyId,
+    authentication: client?.method,
+    operation: operation?.id,
+    rule: rule?.name,
+    ruleId: rule?.id,
+    decision: decisionOf(exchange),
+    reason: rejection?.code,
+    wouldDeny: exchange.wouldDeny,
+    detail: exchange.detail ?? rejection?.detail ?? causesOf(exchange),
+    bodyPaths: exchange.bodyPaths,
+    upstream: rule === undefined ? undefined : policy?.upstream,
+    credential: rule?.credential,
+    bucket: rule === undefined ? undefined : operation?.bucket,
+    status: exchange.status,
+    upstreamStatus: exchange.upstreamStatus,
+    oktaRequestId: exchange.oktaRequestId,
+    truncated: exchange.truncated ? true : undefined,
+    resent: exchange.resent ? true : undefined,
+    bytesIn: exchange.bytesIn,
+    bytesOut: exchange.bytesOut,
+    durationMs: round(clock - exchange.clock),
+    upstreamMs: exchange.upstreamMs === undefined ? undefined : round(exchange.upstreamMs),
+    policy: policy?.hash
+  }
+}
+
+/** What became of the request, in one word. */
+export function outcomeOf (exchange: GateExchange): Outcome {
+  if (exchange.aborted) return 'aborted'
+  const { rejection } = exchange
+  if (rejection === undefined) return exchange.truncated ? 'failed' : 'allowed'
+  const { status } = rejections[rejection.code]
+  if (status === 429) return 'limited'
+  return status >= 500 ? 'failed' : 'refused'
+}
+
+function decisionOf (exchange: GateExchange): 'allow' | 'deny' | undefined {
+  if (exchange.stage === 'record' || exchange.stage === 'target' || exchange.stage === 'identify') return exchange.rejection === undefined ? undefined : 'deny'
+  if (exchange.stage === 'operation' || exchange.stage === 'decide' || exchange.stage === 'body') return 'deny'
+  return 'allow'
+}
+
+/** Without the query; of a target that could not be parsed, what stands before the first `?` or `#`. */
+function pathOf (exchange: GateExchange): string {
+  const path = exchange.target?.path ?? exchange.rawTarget.split(/[?#]/, 1)[0] ?? ''
+  return path.length > PATH_CHARACTERS ? path.slice(0, PATH_CHARACTERS) : path
+}
+
+function causesOf (exchange: GateExchange): string | undefined {
+  const causes = exchange.rejection?.causes
+  return causes === undefined || causes.length === 0 ? undefined : causes.join('; ')
+}
+
+function round (milliseconds: number): number {
+  return Math.round(milliseconds * 1000) / 1000
+}
+
+/** Writes the event of an exchange and counts it; a second call does nothing. */
+export function recordEvent (road: Road, exchange: GateExchange): void {
+  if (exchange.recorded) return
+  exchange.recorded = true
+  road.record(toEvent(exchange, road.clock()))
+  road.metrics.count(exchange)
+}

@@ -1,0 +1,26 @@
+import type { Failures } from '../clients/failures.js'
+import type { NetworkList } from '../clients/networks.js'
+import type { AuditEvent } from '../domain/event.js'
+import type { LimitStore } from '../limits/store.js'
+import type { Metrics } from './metrics.js'
+import type { Snapshot } from './snapshot.js'
+
+/** What the listener needs of the gate around it. Functions where the value changes while it runs. */
+export interface Road {
+  readonly snapshot: () => Snapshot
+  readonly limits: LimitStore
+  readonly metrics: Metrics
+  /** sources whose authentication failed again and again */
+  readonly failures: Failures
+  readonly record: (event: AuditEvent) => void
+  readonly auditHealthy: () => boolean
+  readonly draining: () => boolean
+  /** epoch milliseconds, wall clock */
+  readonly now: () => number
+  /** milliseconds, monotonic */
+  readonly clock: () => number
+  /** epoch milliseconds of a clock that does not jump: what the limits count in */
+  readonly steadyNow: () => number
+  /** the empty list: nobody's X-Forwarded-For is believed */
+  readonly nobody: NetworkList
+}

@@ -1,0 +1,117 @@
+import type { IncomingMessage } from 'node:http'
+import type { Decision } from '../domain/decision.js'
+import type { Exchange } from '../domain/exchange.js'
+import { isRejection, reject, unreachable, type Rejection } from '../domain/rejection.js'
+import { parseTarget } from '../domain/target.js'
+import { touchesGate } from '../okta/self.js'
+import type { CompiledPolicy } from '../policy/compile.js'
+import { decide } from '../policy/decide.js'
+import { shortExplanation } from '../policy/explain.js'
+import { parseStrictJson } from '../policy/json.js'
+import { checkRequestHeaders } from '../upstream/headers.js'
+import type { Snapshot } from './snapshot.js'
+
+/** An exchange as the server's stages see it. */
+export type GateExchange = Exchange<Snapshot, CompiledPolicy>
+
+/** What the stages need of the raw request. */
+export type RawRequest = Pick<IncomingMessage, 'rawHeaders' | 'headers'>
+
+/**
+ * target → identify → operation → decide: everything that can be said before the body has arrived.
+ *
+ * @returns the refusal, or undefined when the request may go on (`exchange.undecided` tells that the body decides)
+ */
+export function judge (exchange: GateExchange, request: RawRequest, now: number): Rejection | undefined {
+  return target(exchange, request) ?? identify(exchange, request, now) ?? operation(exchange) ?? decision(exchange)
+}
+
+function target (exchange: GateExchange, request: RawRequest): Rejection | undefined {
+  exchange.stage = 'target'
+  const bad = checkRequestHeaders(request.rawHeaders, exchange.method)
+  if (bad !== undefined) return bad
+  const parsed = parseTarget(exchange.rawTarget, exchange.snapshot.catalog.slashAliases)
+  if (isRejection(parsed)) return parsed
+  exchange.target = parsed
+  return undefined
+}
+
+function identify (exchange: GateExchange, request: RawRequest, now: number): Rejection | undefined {
+  exchange.stage = 'identify'
+  const { snapshot, source } = exchange
+  const client = snapshot.clients.identify(request.headers.authorization, now)
+  if (isRejection(client)) return client
+  exchange.client = client
+  const policy = snapshot.policies.get(client.id)
+  if (policy === undefined) return reject('bad_credential', { detail: 'the client has no policy' })
+  exchange.policy = policy
+  if (policy.expiresAt !== undefined && now >= policy.expiresAt) return reject('policy_expired')
+  if (!snapshot.clients.allows(client, source)) return reject('network')
+  return undefined
+}
+
+function operation (exchange: GateExchange): Rejection | undefined {
+  exchange.stage = 'operation'
+  const { snapshot, target, method } = exchange
+  const resolution = snapshot.catalog.resolve(method, target!)
+  const touched = touchesGate(target!, resolution, snapshot.self)
+  if (touched !== undefined) return reject('self_protection', { causes: [touched] })
+  switch (resolution.kind) {
+    case 'unknown_path': return reject('unknown_path')
+    case 'unknown_method': return reject('method_not_allowed', { allow: resolution.allowed })
+    case 'operation':
+      if (resolution.operation.reserved) return reject('unknown_path', { causes: ['this endpoint is kept for the gate itself'] })
+      exchange.operation = resolution.operation
+      exchange.parameters = resolution.parameters
+      exchange.alias = resolution.alias
+      return undefined
+    default: return unreachable(resolution)
+  }
+}
+
+/** Takes a decision; again with the body when the first answer was `undecided`. */
+function decision (exchange: GateExchange): Rejection | undefined {
+  exchange.stage = 'decide'
+  const result = decide(exchange.policy!, {
+    operation: exchange.operation!,
+    parameters: exchange.parameters!,
+    alias: exchange.alias,
+    query: exchange.target!.query,
+    body: exchange.judgedBody
+  })
+  switch (result.effect) {
+    case 'allow':
+      exchange.rule = result.rule
+      exchange.wouldDeny = result.wouldDeny
+      exchange.undecided = false
+      return undefined
+    case 'deny':
+      exchange.rule = result.rule
+      return reject(result.reason === 'expired' ? 'policy_expired' : result.reason, { causes: causesOf(exchange, result) })
+    case 'undecided':
+      exchange.undecided = true
+      return undefined
+    default: return unreachable(result)
+  }
+}
+
+/** What the developer of the client reads: which operation it was, and which rule and condition was missing. */
+function causesOf ({ policy, operation }: GateExchange, decision: Decision & { effect: 'deny' }): string[] {
+  const { id, method, template } = operation!
+  return [`client "${policy!.client}", operation ${id} (${method} ${template}): ${decision.reason === 'deny' ? 'denied' : decision.attempts.length === 0 ? 'no rule names this operation' : 'no rule fits'}`, ...shortExplanation(decision)]
+}
+
+/**
+ * decide, for calls whose body decides: parses it strictly and asks again. What a rule can't judge is refused.
+ *
+ * @param body whole, as received
+ */
+export function judgeBody (exchange: GateExchange, request: RawRequest, body: Buffer): Rejection | undefined {
+  exchange.stage = 'body'
+  const judged = parseStrictJson(body, request.headers['content-type'], request.headers['content-encoding'])
+  exchange.judgedBody = judged
+  const refusal = decision(exchange)
+  if (refusal?.code === 'body' && judged.kind === 'unjudgeable') return reject(judged.code, { causes: [judged.why] })
+  if (refusal === undefined && exchange.undecided) throw new Error('a decision stayed undecided with the body at hand')
+  return refusal
+}

@@ -1,0 +1,45 @@
+import { createSecureContext } from 'node:tls'
+import type { Config, SecretReference } from '../config/config.js'
+import type { Problem } from '../domain/problem.js'
+import type { Secret } from '../domain/secret.js'
+import { readSigningKey } from '../upstream/signing-key.js'
+
+/**
+ * Secrets that were read and can't be used: a signing key that is none, a certificate that does not fit its key.
+ * Said at load, so that the gate does not start with them and a reload keeps what it has. Repeats nothing of them.
+ */
+export async function unusableSecrets (config: Config, secrets: ReadonlyMap<SecretReference, Secret>): Promise<Problem[]> {
+  const problems: Problem[] = []
+  const say = (reference: SecretReference, message: string, hint: string): void => { problems.push({ severity: 'error', ...reference.place, message, hint }) }
+  for (const { ca, credential } of config.upstreams.values()) {
+    const pem = ca === undefined ? undefined : secrets.get(ca)
+    if (pem !== undefined && !isContext({ ca: pem.reveal() })) say(ca!, 'this is no certificate', 'give a PEM file of trust anchors')
+    for (const reference of credential.kind === 'serviceApp' ? credential.keys : []) {
+      const key = secrets.get(reference)
+      if (key !== undefined && !await isSigningKey(key)) say(reference, 'this is no signing key', 'give a private key as PEM or JWK, RSA (RS256) or P-256 (ES256)')
+    }
+  }
+  const { tls } = config.listen
+  const cert = tls === undefined ? undefined : secrets.get(tls.cert)
+  const key = tls === undefined ? undefined : secrets.get(tls.key)
+  if (cert !== undefined && key !== undefined && !isContext({ cert: cert.reveal(), key: key.reveal() })) say(tls!.cert, 'the certificate and its key are not a pair, or one of them is no PEM', 'give the certificate chain and the private key of its first certificate')
+  return problems
+}
+
+function isContext (options: { ca?: string, cert?: string, key?: string }): boolean {
+  try {
+    createSecureContext(options)
+    return options.ca === undefined || options.ca.includes('-----BEGIN CERTIFICATE-----')
+  } catch {
+    return false
+  }
+}
+
+async function isSigningKey (key: Secret): Promise<boolean> {
+  try {
+    await readSigningKey(key, true)
+    return true
+  } catch {
+    return false
+  }
+}

@@ -1,0 +1,72 @@
+import type { Pool } from 'undici'
+import type { Operation } from '../domain/operation.js'
+import { defaultLimit, orgLimitFor } from '../okta/buckets.js'
+import { originsOf, rewriteHrefs, rewriteLinkHeader, rewriteLocation, type Origins } from '../okta/links.js'
+import type { BucketPlan } from '../limits/store.js'
+import type { LocationRewrites } from '../upstream/answer-head.js'
+import type { CallDispatch, Credentials } from '../upstream/inject.js'
+import type { ForwardTimeouts } from '../upstream/result.js'
+
+/** One upstream as a snapshot holds it: everything that a request needs, worked out at reload. */
+export interface UpstreamRoad {
+  readonly name: string
+  readonly dispatch: CallDispatch
+  readonly credentials: Credentials
+  readonly timeouts: ForwardTimeouts
+  /** by operation.index; operations of one bucket share one plan */
+  readonly plans: readonly BucketPlan[]
+  readonly rewrites: LocationRewrites
+  readonly rewriteHrefs: (body: Buffer) => Buffer | undefined
+}
+
+/** An upstream's connections and credentials: they outlive snapshots. */
+export interface UpstreamLink {
+  readonly pool: Pool
+  readonly dispatch: CallDispatch
+  readonly credentials: Credentials
+}
+
+/** The limits of the configuration, for one upstream. */
+export interface LimitSettings {
+  /** 0 … 1 */
+  readonly ceiling: number
+  /** 0 … 1 */
+  readonly credentialShare: number
+  readonly concurrency: number
+  /** calls per minute by '[METHOD[,METHOD] ]bucket' or '*' */
+  readonly org: Readonly<Record<string, number>>
+}
+
+/** Composes an upstream for a snapshot. */
+export function composeUpstream (name: string, org: string, publicUrl: string, link: UpstreamLink, timeouts: ForwardTimeouts, limits: LimitSettings, operations: readonly Operation[]): UpstreamRoad {
+  const origins = originsOf(org, publicUrl)
+  return {
+    name,
+    dispatch: link.dispatch,
+    credentials: link.credentials,
+    timeouts,
+    plans: plansOf(name, limits, operations),
+    rewrites: rewritesOf(origins),
+    rewriteHrefs: body => rewriteHrefs(body, origins)
+  }
+}
+
+function rewritesOf (origins: Origins): LocationRewrites {
+  return {
+    link: value => rewriteLinkHeader(value, origins),
+    location: value => rewriteLocation(value, origins)
+  }
+}
+
+function plansOf (upstream: string, limits: LimitSettings, operations: readonly Operation[]): readonly BucketPlan[] {
+  const plans = new Map<string, BucketPlan>()
+  return operations.map(({ bucket }) => {
+    let plan = plans.get(bucket)
+    if (plan === undefined) {
+      const { ceiling, credentialShare, concurrency, org } = limits
+      plan = { upstream, bucket, configuredOrg: orgLimitFor(bucket, org), catalogueOrg: defaultLimit(bucket).perMinute, ceiling, credentialShare, concurrency }
+      plans.set(bucket, plan)
+    }
+    return plan
+  })
+}

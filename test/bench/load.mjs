@@ -1,0 +1,62 @@
+// The benchmark's load: raw keep-alive sockets, one request at a time on each, a fixed list of requests in turn.
+// node load.mjs '{"url","authorization","connections","requests","targets":[{method,path,body?}], "rate"?}'
+import net from 'node:net'
+
+const options = JSON.parse(process.argv[2])
+const { hostname, port } = new URL(options.url)
+const requests = options.targets.map(({ method, path, body }) => Buffer.from(
+  `${method} ${path} HTTP/1.1\r\nHost: ${hostname}:${port}\r\nAuthorization: ${options.authorization}\r\nAccept: application/json\r\nUser-Agent: okta-sdk-nodejs/8.1.0 node/20 linux/6\r\n` +
+  (body === undefined ? '' : `Content-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n`) + `\r\n${body ?? ''}`))
+
+let sent = 0
+let done = 0
+const statuses = {}
+const latencies = []
+const start = performance.now()
+
+/** When request n may go out: at once, or at a fixed rate (open loop, so that a stall is seen in full). */
+const dueAt = n => options.rate === undefined ? 0 : start + n * 1000 / options.rate
+
+function connect () {
+  return new Promise((resolve, reject) => {
+    const socket = net.connect(Number(port), hostname)
+    socket.setNoDelay(true)
+    let due = 0
+    let expected = -1
+    let seen = 0
+    let head = ''
+    const next = () => {
+      if (sent >= options.requests) { socket.end(); resolve(); return }
+      const n = sent++
+      due = dueAt(n)
+      const wait = due - performance.now()
+      const write = () => { if (options.rate === undefined) due = performance.now(); expected = -1; seen = 0; head = ''; socket.write(requests[n % requests.length]) }
+      wait > 1 ? setTimeout(write, wait) : write()
+    }
+    socket.on('connect', next)
+    socket.on('data', chunk => {
+      if (expected < 0) {
+        head += chunk.toString('latin1')
+        const end = head.indexOf('\r\n\r\n')
+        if (end < 0) return
+        const length = /content-length: (\d+)/i.exec(head)
+        expected = end + 4 + Number(length?.[1] ?? 0)
+        seen = head.length
+      } else seen += chunk.length
+      if (seen < expected) return
+      const status = head.slice(9, 12)
+      statuses[status] = (statuses[status] ?? 0) + 1
+      latencies.push(performance.now() - due)
+      done++
+      next()
+    })
+    socket.on('error', reject)
+    socket.on('close', () => { if (sent < options.requests) connect().then(resolve, reject); else resolve() })
+  })
+}
+
+await Promise.all(Array.from({ length: options.connections }, connect))
+latencies.sort((a, b) => a - b)
+const at = share => latencies[Math.min(latencies.length - 1, Math.floor(latencies.length * share))]
+const seconds = (performance.now() - start) / 1000
+console.log(JSON.stringify({ done, seconds, statuses, p50: at(0.5), p99: at(0.99), p999: at(0.999) }))
