@@ -113,13 +113,15 @@ function addAll (policy: CompiledPolicy, all: Seen): void {
 }
 
 function coverage (all: ReadonlySet<string>, seen: ReadonlySet<string>): Coverage {
-  const untested = [...all].filter(each => !seen.has(each))
+  const untested = [...all].filter(each => !seen.has(each)).sort(new Intl.Collator('en', { numeric: true }).compare)
   return { total: all.size, tested: all.size - untested.length, untested }
 }
 
 /** One warning per file for its rules, one for its conditions: a file without tests is no reason for a thousand lines. */
 function untestedRules (policy: CompiledPolicy, file: WrittenPolicy, seen: Seen): Problem[] {
-  const own = (table: RuleTable) => table.shapes.flatMap((shape, i) => table.file(i) === file.name ? [{ shape, id: table.id(i), index: table.index(i) }] : [])
+  const own = (table: RuleTable) => table.shapes
+    .flatMap((shape, i) => table.file(i) === file.name ? [{ shape, id: table.id(i), index: table.index(i) }] : [])
+    .sort((a, b) => a.index - b.index)
   const rules = [...own(policy.allow).map(rule => ({ ...rule, key: 'allow' })), ...own(policy.deny).map(rule => ({ ...rule, key: 'deny' }))]
   const untested = rules.filter(rule => !seen.rules.has(rule.id))
   const conditions = own(policy.allow).flatMap(({ shape, id, index }) => conditionsOf(shape).map(condition => ({ index, name: `${id} ${condition}` })))

@@ -145,6 +145,10 @@ export function bodyDenied (condition: BodyCondition, body: CallBody): boolean {
   return condition.require.every(leaf => denied(body.value, leaf.steps, 0, leaf.test))
 }
 
+/** Below what `only` does not name every leaf is outside; going on finds the first one's name. */
+const NOTHING: OnlyNode = { leaf: false, subtree: false, keys: new Map() }
+
+/** The first leaf that `only` does not admit. */
 function outsideOnly (value: unknown, node: OnlyNode, path: string, explain: boolean): Failure {
   if (typeof value === 'object' && value !== null) {
     if (Array.isArray(value)) {
@@ -157,9 +161,8 @@ function outsideOnly (value: unknown, node: OnlyNode, path: string, explain: boo
 function outsideItems (value: readonly unknown[], node: OnlyNode, path: string, explain: boolean): Failure {
   if (node.subtree) return undefined
   const below = explain ? `${path}[]` : path
-  if (node.items === undefined) return below === '' ? 'the whole body' : below
   for (const item of value) {
-    const outside = outsideOnly(item, node.items, below, explain)
+    const outside = outsideOnly(item, node.items ?? NOTHING, below, explain)
     if (outside !== undefined) return outside
   }
   return undefined
@@ -168,9 +171,8 @@ function outsideItems (value: readonly unknown[], node: OnlyNode, path: string, 
 function outsideKeys (value: Record<string, unknown>, node: OnlyNode, path: string, explain: boolean): Failure {
   if (node.subtree) return undefined
   for (const key in value) {
-    const child = node.keys.get(key)
     const below = explain ? appendKey(path, key) : path
-    const outside = child === undefined ? below : outsideOnly(value[key], child, below, explain)
+    const outside = outsideOnly(value[key], node.keys.get(key) ?? NOTHING, below, explain)
     if (outside !== undefined) return outside
   }
   return undefined

@@ -185,7 +185,7 @@ function compileFile (file: WrittenPolicy, sets: readonly WrittenSet[], rules: R
     say(['upstream'], `unknown upstream "${upstream}"`, { hint: didYouMean(upstream, options.upstreams) ?? `known: ${options.upstreams.join(', ')}` })
   }
   if (options.authnToken?.includes(upstream) === false) checkAuthnToken(file, sets, allow, upstream, problems)
-  if ((value.allow ?? []).length === 0 && sets.length === 0) say(['allow'], 'this policy allows nothing', { severity: 'warning' })
+  if ((value.allow ?? []).length === 0 && (value.extends ?? []).length === 0) say(['allow'], 'this policy allows nothing', { severity: 'warning' })
   for (const [i, network] of (value.networks ?? []).entries()) {
     const cidr = parseCidr(network)
     if (isCidrProblem(cidr)) say(['networks', i], cidr.problem, { hint: cidr.hint })

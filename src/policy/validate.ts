@@ -64,7 +64,7 @@ function validateUnion (branches: readonly Schema[], value: unknown, path: Path,
     return
   }
   const kinds = [...new Set(branches.map(candidate => 'const' in candidate ? String(candidate.const) : article(candidate.type as string)))]
-  found.push(finding(path, `${kinds.join(' or ')} is needed here, not ${article(type)}`, { hint: quoteHint(branches.some(candidate => candidate.type === 'string') ? 'string' : '', value) }))
+  found.push(finding(path, `${kinds.join(' or ')} is needed here, not ${article(type)}`, { hint: quoteHint(branches.some(candidate => candidate.type === 'string' && !('const' in candidate)) ? 'string' : '', value) }))
 }
 
 function validateObject (schema: Schema, value: Record<string, unknown>, path: Path, found: Finding[]): void {

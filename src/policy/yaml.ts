@@ -53,6 +53,16 @@ export function readYaml (path: string, text: string): YamlFile {
   }
 }
 
+/** `{ request: GET /users/{id} }` is the mistake that everybody makes once. */
+function braceHint (offset: number, text: string): string | undefined {
+  const start = text.lastIndexOf('\n', offset) + 1
+  const line = text.slice(start, (text.indexOf('\n', offset) + text.length + 1) % (text.length + 1))
+  return /[{[,].*[A-Z]+ \/[^"']*\/\{/.test(line) ? 'inside { … } a path with {parameters} has to be in quotes' : undefined
+}
+
+/** One missing bracket can be a thousand errors. */
+const MOST_ERRORS = 10
+
 type Say = (offset: number, message: string, hint?: string) => void
 
 function parse (text: string, lineCounter: LineCounter, say: Say): Document | undefined {
@@ -66,9 +76,8 @@ function parse (text: string, lineCounter: LineCounter, say: Say): Document | un
     return undefined
   }
   const document = documents[0]
-  for (const each of documents) {
-    for (const error of [...each.errors, ...each.warnings]) say(error.pos[0], firstLine(error.message))
-  }
+  const errors = documents.flatMap(each => [...each.errors, ...each.warnings])
+  for (const error of errors.slice(0, MOST_ERRORS)) say(error.pos[0], firstLine(error.message), braceHint(error.pos[0], text))
   if (documents.length > 1) {
     const second = documents[1]?.contents?.range?.[0] ?? documents[1]?.range?.[0] ?? 0
     say(second, 'the file holds several YAML documents', 'one file, one document: remove the ---')

@@ -1,0 +1,268 @@
+import t from 'tap'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { createCatalog } from '../../src/okta/catalog.js'
+import { excerpt } from '../../src/policy/excerpt.js'
+import { loadPolicies, type LoadOptions, type SourceFile } from '../../src/policy/load.js'
+import { neededOperations } from '../../src/policy/needed.js'
+import { jsonSchemaText } from '../../src/policy/schema.js'
+
+const NOW = Date.parse('2026-11-22T12:00:00Z')
+const KEY = 'a'.repeat(64)
+const HEAD = `version: 1\nclient: c\nauthenticate: [{ apiKey: { sha256: ${KEY} } }]\n`
+const FOLDER = join(import.meta.dirname, '../../policies')
+
+function load (files: Record<string, string>, options: LoadOptions = {}) {
+  const sources: SourceFile[] = Object.entries(files).map(([name, text]) => ({ path: `policies/${name}`, text, name }))
+  return loadPolicies(sources, createCatalog, NOW, options)
+}
+
+/** The names of the list of 48 operations, entry 1 first, exactly as it writes them. */
+const LISTED = [
+  'create user', 'activate user', 'get user', 'suspend user', 'unsuspend user', 'unlock user', 'verify answer', 'change user name', 'set password',
+  'reset password', 'expire password', 'get security Qs', 'get factors', 'get factors to enroll', 'enroll security question',
+  'set security question', 'set recovery question', 'reset factors', 'reset factor', 'update profile', 'change password', 'get user by loginId',
+  'add user to group', 'create internal recovery token', 'check password', 'resend recovery code', 'get current status', 'check password',
+  'check answer', 'send pass code', 'resend pass code', 'check pass code', 'change pass code', 'reset password', 'enroll security Q', 'enroll Oob',
+  'resend activation code', 'enroll Otp', 'activate Otp', 'create recovery token', 'check recovery token', 'send recovery token',
+  'resend recovery code', 'check recovery code', 'check recovery answer', 'skip', 'previous', 'cancel'
+]
+
+/** `line:column message; hint` of the problems of one policy whose head has three lines */
+function problemsOf (yaml: string, options: LoadOptions = {}, head = HEAD): string[] {
+  return load({ 'c.yaml': head + yaml }, options).problems
+    .filter(problem => !/^no (deny )?test/.test(problem.message))
+    .map(({ line, column, severity, message, hint }) => `${line}:${column} ${severity === 'warning' ? 'warning: ' : ''}${message}${hint === undefined ? '' : `; ${hint}`}`)
+}
+
+t.test('every mistake has its place and a hint', async t => {
+  const table: readonly [yaml: string, ...expected: RegExp[]][] = [
+    ['allow: [{ operation: listUser }]', /^4:22 unknown operation "listUser"; did you mean "listUsers"/],
+    ['allow:\n  - request: PUT /api/v1/users/{id}/lifecycle/reset_password?sendEmail=false', /^5:14 PUT .* is no operation of the catalogue; did you mean POST\?/],
+    ['allow: [{ request: POST /api/v1/users/credentials/change_password }]', /^4:20 .*did you mean .*credentials\/change_password/],
+    ['allow: [{ request: get /api/v1/users }]', /^4:20 .*small letters: write GET/],
+    ['allow: [{ request: "/api/v1/users" }]', /^4:20 .*not of the form METHOD/],
+    ['allow: [{ request: "GET /api/v1/users/{a}{b}" }]', /^4:20 .*neither a literal nor one/],
+    ['allow: [{ request: "GET /api/v1/users?" }]', /^4:20 .*ends in \?/],
+    ['allow: [{ request: "GET /api/v1/users?q=1&q=2" }]', /^4:20 .*"q" twice/],
+    ['allow: [{ request: "GET /api/v1/users?q[]=1" }]', /^4:20 .*can never match/],
+    ['allow: [{ request: "GET /api/v1/users?q=%zz" }]', /^4:20 .*no request can carry/],
+    ['allow: [{ operation: getUser, request: GET /api/v1/users }]', /^4:31 "operation" and "request" exclude each other/],
+    ['allow: [{ as: x }]', /^4:9 "operation" or "request" is missing/],
+    ['alow: []', /^4:1 unknown key "alow"; did you mean "allow"\?/],
+    ['forwardContext: [x-forwarded-for]', /^4:1 "forwardContext" is not built yet/],
+    ['allow: [{ operation: getUser, redact: [x] }]', /^4:31 "redact" is not built yet/],
+    ['allow: [{ operation: getUser, where: { userId: [x] } }]', /^4:40 "userId" is no parameter of this rule; its parameters are id/],
+    ['allow: [{ operation: getUser, where: { id: [] } }]', /^4:44 this list is empty/],
+    ['allow: [{ operation: getUser, where: { id: [me] } }]', /^4:45 "me" can never match: it is a word of Okta's own paths/],
+    ['allow: [{ operation: getGroup, where: { groupId: [ok, rules] } }]', /"rules" can never match/],
+    ['allow: [{ operation: getUser, where: { id: ["a/b", "..", "a%41"] } }]', /"a\/b" can never match/, /"\.\." can never match/, /"a%41" can never match/],
+    ['allow: [{ operation: getUser, where: { id: [12] } }]', /^4:45 a text is needed here, not a number; put it in quotes: '12'/],
+    ["allow: [{ operation: getUser, where: { id: { pattern: '(a+)+' } } }]", /^4:55 the pattern can backtrack/],
+    ["allow: [{ operation: getUser, where: { id: { pattern: '(?=a)b' } } }]", /^4:55 the pattern /],
+    ["allow: [{ operation: getUser, where: { id: { pattern: 'a)|(?:b' } } }]", /^4:55 the pattern is not a regular expression/],
+    ['allow: [{ operation: listUsers, query: { require: { limit: any }, allow: { limit: any } } }]', /^4:76 "limit" stands under require and under allow/],
+    ['allow: [{ request: "GET /api/v1/users?limit=1", query: any }]', /^4:49 "query" beside a query in the request line/],
+    ['allow: [{ operation: listUsers, query: { require: { limit: 20 } } }]', /^4:60 any or a list or a group of keys is needed here, not a number$/],
+    ['allow: [{ operation: listUsers, query: { allow: { debug: any } } }]', /^4:40 warning: Okta does not document debug/],
+    ['allow: [{ operation: getUser, body: { only: [a] } }]', /^4:31 a GET carries no body/],
+    ['allow: [{ operation: updateUser, body: {} }]', /^4:34 this body condition says nothing/],
+    ['allow: [{ operation: updateUser, body: { only: [a..b] } }]', /^4:49 the path "a\.\.b" has an empty key/],
+    ['allow: [{ operation: updateUser, body: { only: [a.b], require: { a.c: any } } }]', /^4:66 "a\.c" is required but not in only: the rule can never match; add a\.c to only/],
+    ['allow: [{ operation: updateUser, body: { require: { "a.*": [x] } } }]', /stands for a subtree/],
+    ['allow: [{ operation: updateUser, body: { schema: { typ: object } } }]', /^4:50 this JSON Schema is not accepted: .*typ/],
+    ['allow: [{ operation: updateUser, body: { schema: { $ref: "https://example.com/x" } } }]', /^4:50 this JSON Schema is not accepted/],
+    ['allow: [{ operation: updateUser, body: { schema: { type: string, pattern: "(a+)+" } } }]', /not accepted: the pattern .*backtrack/],
+    ['allow: [{ operation: getUser, credential: authnToken }]', /^4:43 credential: authnToken is only for operations under \/api\/v1\/authn/],
+    ['allow: [{ operation: authn, credential: upstream }]', /^4:41 warning: credential: upstream sends/],
+    ['allow: [{ operation: getUser, credential: bearer }]', /^4:43 "bearer" is not one of none, upstream, authnToken/],
+    ['allow: [{ operation: getUser, rateLimit: 30/h }]', /^4:42 "30\/h" has not the form/],
+    ['allow: []', /^4:8 warning: this policy allows nothing/],
+    ['deny: [{ operation: updateUser, body: { only: [a] } }]', /"require" is missing/, /unknown key "only"/],
+    ['allow: [{ operation: getUser }]\ndeny: [deleteUsr]', /^5:8 unknown operation "deleteUsr"; did you mean "deleteUser"/],
+    ['deny: [{ operation: getUser, credential: none }]', /^4:30 unknown key "credential"/],
+    ['allow: [{ operation: getUser }]\nupstream: other', /^5:11 unknown upstream "other"/],
+    ['allow: [{ operation: getUser }]\nnetworks: [10.0.0.1/8, x]', /^5:12 "10\.0\.0\.1\/8" has bits/, /^5:24 "x" is not an IP/],
+    ['allow: [{ operation: getUser }]\nrateLimit: { share: 0% }', /^5:21 a share is more than 0%/],
+    ['allow: [{ operation: getUser }]\nrateLimit: { share: 50 }', /^5:21 a text is needed here, not a number/],
+    ['allow: [{ operation: getUser }]\nexpires: 2027-02-30', /^5:10 2027-02-30 is no day/],
+    ['allow: [{ operation: getUser }]\nexpires: 2026-11-21', /^5:10 warning: the policy expired on 2026-11-21/],
+    ['allow: [{ operation: getUser }]\nexpires: 2026-12-21', /^5:10 warning: the policy expires on 2026-12-21, within 30 days/],
+    ['allow: [{ operation: getUser }]\nexpires: 2026-12-22'],
+    ['allow: [{ operation: getUser }, { request: "GET /api/v1/users/{u}", where: { u: [a] } }]', /^4:33 warning: this rule never answers: c\.yaml#0 "getUser" matches first/],
+    ['allow: [{ operation: getUser }]\ndeny: [getUser]', /^4:9 warning: this rule never answers: c\.yaml#deny0 denies all of it/],
+    ['extends: [sets/x.yaml]', /^4:11 there is no set "sets\/x\.yaml"/],
+    ['allow: [{ operation: getUser }]\ntests: [{ allow: GET /api/v1/users }]', /^5:18 this request has to be allowed and is refused: no_rule \(no rule is about this operation\)/],
+    ['allow: [{ operation: getUser, as: get }]\ntests: [{ deny: GET /api/v1/users/x }]', /^5:17 this request has to be refused and is allowed by c\.yaml#0 "get"/],
+    ['allow: [{ operation: getUser }]\ntests: [{ deny: "GET /api/v1/users/{id}" }]', /^5:17 this request is refused before any rule is asked: it holds the character \{/],
+    ['allow: [{ operation: getUser }]\ntests: [{ deny: GET /api/v1/users/x?y=1, because: where }]', /because of where and is because of query/],
+    ['allow: [{ operation: getUser, as: a }]\ntests: [{ allow: GET /api/v1/users/x, rule: b }]', /has to be answered by "b" and is by c\.yaml#0 "a"/],
+    ['allow: [{ operation: getUser }]\nexpires: 2027-03-31\nnetworks: [10.0.0.0/8, "2001:db8::/32"]\ntests:\n' +
+      ['  - { allow: GET /api/v1/users/x, at: 2027-03-31T23:59:59Z, from: 10.255.0.1 }', '  - { deny: GET /api/v1/users/x, at: 2027-04-01, because: expired }',
+        '  - { deny: GET /api/v1/users/x, from: 11.0.0.1, because: network }', '  - { allow: GET /api/v1/users/x, from: "2001:db8::1" }', '  - { allow: GET /api/v1/users/x, from: "::ffff:10.1.2.3" }'].join('\n')]
+  ]
+  for (const [yaml, ...expected] of table) {
+    const problems = problemsOf(yaml, { upstreams: ['default'] })
+    t.equal(problems.length, expected.length, `${yaml}\n${problems.join('\n')}`)
+    for (const [i, pattern] of expected.entries()) t.match(problems[i], pattern, yaml)
+  }
+})
+
+t.test('a file that is no sound YAML document is a problem, never a crash', async t => {
+  const table: readonly [text: string, expected: RegExp][] = [
+    ['', /1:1 the file is empty/],
+    ['# only a comment\n', /the file is empty/],
+    ['---\n', /the file is empty/],
+    ['version: 1\nversion: 1\n', /2:1 map keys must be unique/],
+    ['version: 1\n---\nversion: 1\n', /3:1 the file holds several YAML documents/],
+    ['a: &x [1]\nb: *x\n', /1:\d+ the anchor &x is not accepted.*2:4 the alias \*x is not accepted/s],
+    ['a: 1\n<<: { b: 2 }\n', /2:1 the merge key << is not accepted/],
+    ['version: 1\nallow:\n\t- operation: x\n', /3:1 .*[Tt]abs/],
+    ['version: 1\nallow: [{ operation: getUser\n', /\d+:\d+ /],
+    ['allow: [{ request: GET /api/v1/users/{id} }]', /1:\d+ .*inside \{ … \} a path with \{parameters\} has to be in quotes/],
+    ['client: "half', /\d+:\d+ /],
+    ['? [a]\n: b\n', /a key must be text/],
+    ['1: b\n', /1:1 a key must be text; put it in quotes/],
+    ['__proto__: { version: 1 }\n', /the key __proto__ is not accepted/],
+    ['version: !!js/function x\n', /1:10 /],
+    ['%YAML 1.1\n---\nversion: 1\n', /YAML 1\.1 is not accepted/],
+    ['- 1\n', /1:1 a group of keys is needed here, not a list/],
+    ['just text', /1:1 a group of keys is needed here, not a text/],
+    ['['.repeat(20_000), /nested too deeply|\d+:\d+ /],
+    ['a: \0b', /\d+:\d+ /],
+    ['version: 2\nclient: "a b"\nauthenticate: []\n', /1:10 2 is not 1.*2:9 "a b" has not the form.*3:15 this list is empty/s]
+  ]
+  for (const [text, expected] of table) {
+    const { problems, clients } = load({ 'c.yaml': text })
+    t.match(problems.map(problem => `${problem.line}:${problem.column} ${problem.message}; ${problem.hint}`).join('\n'), expected, JSON.stringify(text.slice(0, 60)))
+    t.ok(problems.every(problem => problem.severity === 'error' && problem.line > 0 && problem.column > 0))
+    t.equal(clients.size, 0)
+  }
+})
+
+t.test('who pastes a key instead of its hash does not find it in the message', async t => {
+  const [problem] = problemsOf('', {}, 'version: 1\nclient: c\nauthenticate: [{ apiKey: { sha256: ngk_secretsecret } }]\n')
+  t.match(problem, /^3:36 this has not the form/)
+  t.notMatch(problem, /secretsecret/)
+})
+
+t.test('later kinds of authentication are not built yet', async t => {
+  for (const kind of ['privateKeyJwt', 'workload', 'mtls']) {
+    t.ok(problemsOf('', {}, `version: 1\nclient: c\nauthenticate: [{ ${kind}: {} }]\n`).some(problem => problem.includes(`"${kind}" is not built yet`)), kind)
+  }
+})
+
+t.test('all problems of all files come together, in order', async t => {
+  const { problems, clients } = load({
+    'a.yaml': HEAD + 'allow: [{ operation: getUser }]',
+    'b.yaml': HEAD + 'allow: [{ operation: nothing }, { operation: noneSuch }]',
+    'sets/s.yaml': 'version: 1\nclient: x\n',
+    'operations.yaml': 'operations: [{ id: getUser, request: GET /api/v1/x }, { id: own, request: "GET /api/v1/users/{u}" }, { id: q, request: "GET /api/v1/y?z=1" }]'
+  })
+  t.same(problems.filter(problem => problem.severity === 'error').map(problem => `${problem.file}:${problem.line}:${problem.column}`), [
+    'policies/b.yaml:2:9', 'policies/b.yaml:3:36', 'policies/b.yaml:4:22', 'policies/b.yaml:4:46', 'policies/sets/s.yaml:2:1', 'policies/operations.yaml:1:120'
+  ])
+  t.match(problems.find(problem => problem.line === 2)?.message, /already/)
+  t.match(problems.find(problem => problem.line === 3)?.hint, /policies\/a\.yaml:3:36/)
+  t.same([...clients.keys()], ['c'])
+})
+
+t.test('operations.yaml adds operations, and says what conflicts', async t => {
+  const policy = HEAD + 'allow: [{ operation: getSettings }]\ntests: [{ allow: "GET /api/v1/internal/apps/a/settings?limit=1" }, { deny: GET /api/v1/internal/apps/a/settings?x=1, because: query }]'
+  const good = load({ 'c.yaml': policy, 'operations.yaml': 'operations: [{ id: getSettings, request: "GET /api/v1/internal/apps/{appId}/settings", bucket: /api/v1/apps, query: [limit] }]' })
+  t.same(good.problems, [])
+  const me = load({ 'c.yaml': HEAD + 'allow: [{ operation: getMe }]\ntests: [{ allow: GET /api/v1/users/me }]', 'operations.yaml': 'operations: [{ id: getMe, request: GET /api/v1/users/me }]' })
+  t.match(me.problems.map(problem => problem.message), [/shows the gate's own account/])
+  const bad = load({ 'operations.yaml': 'operations: [{ id: getUser, request: GET /api/v1/x }, { id: own, request: "GET /api/v1/users/{u}" }]' })
+  t.same(bad.problems.map(problem => `${problem.line}:${problem.column}`), ['1:20', '1:75'])
+})
+
+t.test('sets are extended over several levels; circles and missing sets are problems', async t => {
+  const files = {
+    'c.yaml': HEAD + 'extends: [sets/a.yaml]\nallow: [{ operation: getUser, as: mine }]\ntests:\n  - { allow: GET /api/v1/users/x, rule: mine }\n  - { allow: GET /api/v1/groups, rule: c }\n  - { deny: DELETE /api/v1/users/x, because: deny }',
+    'sets/a.yaml': 'version: 1\nextends: [sets/b.yaml]\nallow: [{ operation: getUser, as: inherited }]',
+    'sets/b.yaml': 'version: 1\nallow: [{ operation: deleteUser }, { operation: listGroups, as: c }]\ndeny: [deleteUser]'
+  }
+  const set = load(files)
+  t.same(set.problems, [])
+  t.same([...neededOperations(set.clients.values())].map(need => [need.operation.id, need.rule, need.credential]), [['listGroups', 'sets/b.yaml#1', 'upstream'], ['getUser', 'c.yaml#0', 'upstream']])
+  const circle = load({ ...files, 'sets/b.yaml': 'version: 1\nextends: [sets/a.yaml]' }).problems.filter(problem => problem.message.startsWith('sets extend'))
+  t.match(circle, [{ file: 'policies/sets/b.yaml', line: 2, column: 11, message: 'sets extend each other: sets/a.yaml → sets/b.yaml → sets/a.yaml' }])
+  t.match(load({ 'sets/a.yaml': 'version: 1\nextends: [sets/a.yaml]' }).problems, [{ message: 'sets extend each other: sets/a.yaml → sets/a.yaml' }])
+  t.not(load({ ...files, 'sets/b.yaml': files['sets/b.yaml'] + ' ' }).clients.get('c')?.hash, set.clients.get('c')?.hash, 'the version covers the sets')
+})
+
+t.test('names of files come from the folder that they share, or are given', async t => {
+  const set = loadPolicies([{ path: '/etc/ng/policies/c.yaml', text: HEAD + 'extends: [sets/s.yaml]' }, { path: '/etc/ng/policies/sets/s.yaml', text: 'version: 1\nallow: [{ operation: getUser }]' }], createCatalog, NOW)
+  t.same(set.problems, [])
+  t.equal(set.clients.get('c')?.allow.id(0), 'sets/s.yaml#0')
+})
+
+t.test('authnToken needs an upstream that has one', async t => {
+  const yaml = 'allow: [{ operation: authnRecoverPassword, credential: authnToken }]'
+  t.same(problemsOf(yaml, { authnToken: ['default'] }), [])
+  t.match(problemsOf(yaml, { authnToken: [] }), [/^4:56 the upstream "default" of c has no authnToken/])
+})
+
+t.test('coverage, overlaps and shares are reported', async t => {
+  const policy = (client: string, key: string) => `version: 1\nclient: ${client}\nauthenticate: [{ apiKey: { sha256: ${key.repeat(64)} } }]\nrateLimit: { share: 60% }\n` +
+    'allow: [{ operation: getUser, where: { id: [a, b] } }, { operation: getUser, where: { id: [b, c] } }, { operation: listUsers }]\ntests: [{ allow: GET /api/v1/users/a }, { deny: GET /api/v1/users/d }]'
+  const { tests, problems } = load({ 'x.yaml': policy('x', 'b'), 'y.yaml': policy('y', 'd') })
+  t.same(tests.rules, { total: 6, tested: 2, untested: ['x.yaml#1', 'x.yaml#2', 'y.yaml#1', 'y.yaml#2'] })
+  t.same(tests.conditions, { total: 4, tested: 4, untested: [] })
+  t.same(tests.overlaps[0], { client: 'x', operation: 'getUser', first: 'x.yaml#0', second: 'x.yaml#1' })
+  t.equal(tests.results.filter(result => result.passed).length, 4)
+  t.ok(problems.every(problem => problem.severity === 'warning'))
+  t.match(problems.at(-1)?.message ?? problems.map(problem => problem.message), /./)
+  t.ok(problems.some(problem => /add up to 120%/.test(problem.message)))
+  t.ok(problems.some(problem => /no test exercises 2 of 3 rules: x\.yaml#1, x\.yaml#2/.test(problem.message)))
+})
+
+t.test('dates end at 24:00 UTC', async t => {
+  const { clients } = load({ 'c.yaml': HEAD.replace('} }]', ', expires: 2027-01-31 } }]') + 'expires: 2027-03-31\nmode: observe\nnetworks: [10.0.0.0/8]\nrateLimit: { share: 12.5% }\nowner: o\nallow: [{ operation: getUser }]' })
+  const policy = clients.get('c')
+  t.match(policy, { client: 'c', file: 'c.yaml', owner: 'o', description: '', mode: 'observe', upstream: 'default', share: 0.125, networks: ['10.0.0.0/8'], expiresAt: Date.parse('2027-04-01T00:00:00Z'), hash: /^[0-9a-f]{12}$/ })
+  t.same(policy?.authenticate, [{ kind: 'apiKey', sha256: KEY, expiresAt: Date.parse('2027-02-01T00:00:00Z') }])
+})
+
+t.test('an excerpt shows the line and a caret', async t => {
+  const text = HEAD + 'allow:\n  - operation: listUser\u001b[31m\n'
+  const problem = { severity: 'error' as const, file: 'p.yaml', line: 5, column: 16, message: 'unknown', hint: 'did you mean x?' }
+  t.equal(excerpt(problem, text), 'p.yaml:5:16 unknown\n  5 |   - operation: listUser [31m\n    |                ^\n  = did you mean x?')
+  t.equal(excerpt({ ...problem, line: 99 }, text), 'p.yaml:99:16 unknown\n  = did you mean x?')
+  t.ok(excerpt({ ...problem, column: 400 }, `${'\n'.repeat(4)}${'x'.repeat(500)}`).split('\n').every(line => line.length < 120), 'long lines are cut around the place')
+})
+
+t.test('the checked-in JSON Schemas are those of the source', async t => {
+  for (const kind of ['policy', 'set', 'operations'] as const) {
+    t.equal(readFileSync(join(FOLDER, `${kind}.schema.json`), 'utf8'), jsonSchemaText(kind), `regenerate policies/${kind}.schema.json`)
+  }
+})
+
+t.test('the policies that come with Narrowgate', async t => {
+  const names = readdirSync(FOLDER, { recursive: true, encoding: 'utf8' }).filter(name => name.endsWith('.yaml')).sort()
+  const files = names.map(name => ({ path: `policies/${name}`, text: readFileSync(join(FOLDER, name), 'utf8'), name }))
+  const set = loadPolicies(files, createCatalog, NOW, { upstreams: ['default'], authnToken: ['default'], keepWritten: true })
+
+  t.same(set.problems.map(problem => [problem.severity, problem.message]), [['warning', 'Okta does not document tempPassword for expirePassword']])
+  t.same([set.tests.rules.untested, set.tests.conditions.untested], [[], []])
+
+  t.test('hold all 48 entries of the list under their names, each with an admitted call and three near misses', async t => {
+    const written = set.written?.get('account-self-service.yaml')
+    if (written?.kind !== 'policy') throw new Error('account-self-service.yaml is missing')
+    const { text } = written.yaml
+    const sections = new Map<number, string>()
+    for (const section of text.slice(text.indexOf('\ntests:')).split(/\n {2}# (?=[0-9])/).slice(1)) {
+      const numbers = /^[0-9, ]+/.exec(section)![0].split(',').map(Number)
+      for (const number of numbers) sections.set(number, (sections.get(number) ?? '') + section)
+    }
+    for (const [i, name] of LISTED.entries()) {
+      const n = i + 1
+      const section = sections.get(n) ?? ''
+      t.ok((section.match(/- allow: /g) ?? []).length >= 1, `${n} admits`)
+      t.ok((section.match(/- deny: /g) ?? []).length >= 3, `${n} refuses`)
+      const shared = n === 40 ? text.includes('40 "create recovery token"') : (written.value.allow ?? []).some(rule => rule.as === name)
+      t.ok(shared && (n === 40 || section.includes(`rule: ${name}`)), `${n} ${name}`)
+    }
+  })
+})
