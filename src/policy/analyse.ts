@@ -92,7 +92,7 @@ function analyse (rule: WrittenAllow | WrittenDeny, kind: 'allow' | 'deny', cont
       credential,
       limitPerMinute: 'rateLimit' in rule && rule.rateLimit !== undefined ? Number.parseInt(rule.rateLimit, 10) : undefined,
       observe: 'mode' in rule && rule.mode === 'observe',
-      written: rule
+      bodyText: rule.body === undefined ? undefined : JSON.stringify(rule.body)
     }
   }
 }

@@ -43,7 +43,7 @@ function queryCovers (first: QueryCondition, second: QueryCondition): boolean {
 }
 
 function bodyCovers (first: RuleShape, second: RuleShape): boolean {
-  return first.body === undefined || JSON.stringify(first.written.body) === JSON.stringify(second.written.body)
+  return first.bodyText === undefined || first.bodyText === second.bodyText
 }
 
 function valuesDisjoint (first: ValueTest | undefined, second: ValueTest | undefined): boolean {

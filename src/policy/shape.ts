@@ -1,7 +1,6 @@
 import type { CredentialKind } from '../domain/decision.js'
 import type { Operation } from '../domain/operation.js'
 import type { BodyCondition, QueryCondition, ValueTest } from './condition.js'
-import type { WrittenAllow, WrittenDeny } from './schema.js'
 
 /**
  * What a rule means, without its place. Immutable and shared: identical rules of all clients have one shape,
@@ -22,7 +21,8 @@ export interface RuleShape {
   readonly credential: CredentialKind
   readonly limitPerMinute: number | undefined
   readonly observe: boolean
-  readonly written: WrittenAllow | WrittenDeny
+  /** the written body condition as JSON text: equal texts, equal conditions */
+  readonly bodyText: string | undefined
 }
 
 /** Prefix under which calls go out without a credential unless a rule says otherwise: /authn needs none. */

@@ -43,7 +43,7 @@ export function readYaml (path: string, text: string): YamlFile {
   return {
     path,
     text,
-    value: sound?.toJS({ maxAliasCount: 0 }),
+    value: sound?.toJS({ maxAliasCount: 0, reviver: (_, value: unknown) => typeof value === 'string' ? detached(value) : value }),
     problems,
     document: sound,
     locate,
@@ -65,14 +65,41 @@ const MOST_ERRORS = 10
 
 type Say = (offset: number, message: string, hint?: string) => void
 
+/** A copy: what the parser returns are slices, and a policy that keeps one would keep the text of the whole file. */
+function detached (text: string): string {
+  return Buffer.from(text).toString()
+}
+
+const DEEPEST = 200
+const DEEP_LINE = /(?:[-?:][ \t]+){100}|^[ \t]{1000}/m
+
+/**
+ * Some thousand nested collections take the parser seconds, or the process with it (it builds regular expressions and
+ * recurses). Counted before it sees them, brackets in quotes included: no policy comes near.
+ */
+function isTooDeep (text: string): boolean {
+  if (DEEP_LINE.test(text)) return true
+  let depth = 0
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i)
+    if (code === 0x5b || code === 0x7b) depth++
+    else if ((code === 0x5d || code === 0x7d) && depth > 0) depth--
+    if (depth > DEEPEST) return true
+  }
+  return false
+}
+
 function parse (text: string, lineCounter: LineCounter, say: Say): Document | undefined {
+  if (isTooDeep(text)) {
+    say(0, 'the file is nested too deeply')
+    return undefined
+  }
   let documents: readonly Document[]
   try {
     const parsed = parseAllDocuments(text, { lineCounter, prettyErrors: false, version: '1.2', merge: false, keepSourceTokens: false })
     documents = Array.isArray(parsed) ? parsed as Document[] : []
-  } catch {
-    // The parser's own stack ends at some thousands of nested collections.
-    say(0, 'the file cannot be read as YAML: it is nested too deeply')
+  } catch (error) {
+    say(0, `the file cannot be read as YAML: ${firstLine(error instanceof Error ? error.message : String(error))}`)
     return undefined
   }
   const document = documents[0]
