@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { rejections, type Rejection } from '../domain/rejection.js'
 import { errorBody } from '../okta/error-body.js'
+import { noteClosing } from './connection.js'
 
 /** How long an unread request body is drained after a refusal, so that the client sees the answer and no reset. */
 const LINGER_MS = 1000
@@ -54,7 +55,10 @@ export function writeRejection (request: IncomingMessage, response: ServerRespon
   const body = errorBody(rejection, id)
   const headers = rejectionHeaders(rejection, id, Buffer.byteLength(body), now)
   const unread = unreadBytes(request)
-  if (unread > LINGER_BYTES || closes(rejection)) headers.push('Connection', 'close')
+  if (unread > LINGER_BYTES || closes(rejection)) {
+    headers.push('Connection', 'close')
+    noteClosing(request.socket)
+  }
   response.writeHead(rejections[rejection.code].status, headers)
   if (unread > LINGER_BYTES) linger(request, response, body)
   else response.end(body)

@@ -1,15 +1,16 @@
-import type { Server } from 'node:http'
-import type { Duplex } from 'node:stream'
+import { randomUUID } from 'node:crypto'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import type { Logger } from 'pino'
 import { Exchange } from '../domain/exchange.js'
 import { rejections, reject, type Rejection } from '../domain/rejection.js'
 import { errorBody } from '../okta/error-body.js'
 import { rejectionHeaders } from './answer.js'
+import { arrivingOn, isClosing, noteClosing, ownerOf } from './connection.js'
 import { recordEvent } from './record.js'
 import type { Road } from './road.js'
 import type { GateExchange } from './stages.js'
-import { randomUUID } from 'node:crypto'
 
 /**
  * What never becomes a request that Fastify sees: malformed HTTP, time-outs while it arrives, CONNECT, upgrades and
@@ -19,16 +20,16 @@ export function listenForBadClients (server: Server, road: Road, log: Logger): v
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
     // A peer that merely went away between requests has asked for nothing.
     if (error.code === 'ECONNRESET' || !socket.writable) { socket.destroy(); return }
-    close(road, socket, '', rejectionFor(error))
+    close(road, socket, rejectionFor(error))
   })
-  server.on('connect', (request, socket) => { close(road, socket, request.method ?? 'CONNECT', reject('method_not_allowed', { causes: ['this is no forward proxy'] })) })
-  server.on('upgrade', (request, socket) => { close(road, socket, request.method ?? '', reject('bad_framing', { causes: ['no upgrade to another protocol is offered'] })) })
+  server.on('connect', (request, socket) => { close(road, socket, reject('method_not_allowed', { causes: ['this is no forward proxy'] }), request) })
+  server.on('upgrade', (request, socket) => { close(road, socket, reject('bad_framing', { causes: ['no upgrade to another protocol is offered'] }), request) })
   server.on('checkExpectation', (request, response) => {
     const socket = response.socket
-    if (socket !== null) close(road, socket, request.method ?? '', reject('bad_header', { causes: ['the only expectation that is met is 100-continue'] }))
+    if (socket !== null) close(road, socket, reject('bad_header', { causes: ['the only expectation that is met is 100-continue'] }), request, response)
   })
   server.on('tlsClientError', (error) => { log.debug({ code: (error as NodeJS.ErrnoException).code }, 'a TLS handshake failed') })
-  server.on('dropRequest', (_request, socket) => { close(road, socket as Socket, '', reject('overloaded')) })
+  server.on('dropRequest', (request, socket) => { close(road, socket as Socket, reject('overloaded'), request) })
 }
 
 function rejectionFor (error: NodeJS.ErrnoException): Rejection {
@@ -40,18 +41,45 @@ function rejectionFor (error: NodeJS.ErrnoException): Rejection {
   }
 }
 
-function close (road: Road, socket: Duplex, method: string, rejection: Rejection): void {
-  const exchange: GateExchange = new Exchange(road.snapshot(), randomUUID(), road.now(), road.clock(), method, '', (socket as Socket).remoteAddress ?? '')
+/**
+ * Ends a connection with a refusal, which is one event: of the request that was arriving on it, or of its own.
+ *
+ * @param response the request's own, where node has made one
+ */
+function close (road: Road, socket: Duplex, rejection: Rejection, request?: IncomingMessage, response?: ServerResponse): void {
+  if (isClosing(socket)) { end(socket); return }
+  noteClosing(socket)
+  const arriving = arrivingOn(socket)
+  if (arriving?.exchange.recorded === true) { end(socket); return }
+  const exchange = arriving?.exchange ?? unread(road, socket as Socket, request)
+  exchange.rejection = rejection
+  // The answer that an earlier request waits for must not be this one.
+  const owner = ownerOf(socket)
+  const ours = owner === undefined || (owner === (response ?? arriving?.response) && !owner.headersSent)
+  if (socket.writable && ours) write(socket, exchange, rejection)
+  else socket.destroy()
+  recordEvent(road, exchange)
+}
+
+function unread (road: Road, socket: Socket, request: IncomingMessage | undefined): GateExchange {
+  return new Exchange(road.snapshot(), randomUUID(), road.now(), road.clock(), request?.method ?? '', request?.url ?? '', socket.remoteAddress ?? '')
+}
+
+function write (socket: Duplex, exchange: GateExchange, rejection: Rejection): void {
   const { status } = rejections[rejection.code]
   const body = errorBody(rejection, exchange.id)
   const lines = [`HTTP/1.1 ${status} ${status === 408 ? 'Request Timeout' : 'Refused'}`, 'Connection: close']
   const headers = rejectionHeaders(rejection, exchange.id, Buffer.byteLength(body), exchange.time)
   for (let i = 0; i < headers.length; i += 2) lines.push(`${headers[i]}: ${headers[i + 1]}`)
   socket.on('error', () => {})
-  if (socket.writable) socket.end(`${lines.join('\r\n')}\r\n\r\n${body.toString()}`, () => socket.destroy())
-  else socket.destroy()
-  exchange.rejection = rejection
+  socket.end(`${lines.join('\r\n')}\r\n\r\n${body.toString()}`, () => socket.destroy())
   exchange.status = status
   exchange.bytesOut = Buffer.byteLength(body)
-  recordEvent(road, exchange)
+}
+
+/** Lets what has been written go out first. */
+function end (socket: Duplex): void {
+  socket.on('error', () => {})
+  if (socket.writable) socket.end(() => socket.destroy())
+  else if (socket.writableFinished) socket.destroy()
 }

@@ -8,6 +8,8 @@ import { Exchange } from '../domain/exchange.js'
 import { reject, type Rejection } from '../domain/rejection.js'
 import { writeRejection } from './answer.js'
 import { listenForBadClients } from './bad-clients.js'
+import { declaresBody } from './body.js'
+import { isClosing, noteArriving } from './connection.js'
 import type { Road } from './road.js'
 import { recordEvent } from './record.js'
 import { judge, type GateExchange } from './stages.js'
@@ -20,8 +22,8 @@ declare module 'fastify' {
 /** TLS material of the client listener; absent: plain HTTP. */
 export interface ListenerTls { readonly cert: string, readonly key: string }
 
-/** Node's own limits of the client listener, from security.md ("Must do" 11). */
-const PARSER = { maxHeaderSize: 16_384, keepAliveTimeout: 60_000, headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 1000, insecureHTTPParser: false }
+/** Node's own limits of the client listener, from security.md ("Must do" 11). A missing Host is refused by judge: node would answer by itself. */
+const PARSER = { maxHeaderSize: 16_384, keepAliveTimeout: 60_000, headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 1000, insecureHTTPParser: false, requireHostHeader: false }
 const MAX_CONNECTIONS = 1000
 
 /**
@@ -55,8 +57,10 @@ export function buildProxy (road: Road, log: Logger, tls?: ListenerTls): Fastify
 
   app.decorateRequest('exchange', null)
   app.addHook('onRequest', (request, reply, done) => {
+    if (isClosing(request.raw.socket)) { reply.hijack(); return }
     const exchange = open(road, request.raw)
     request.exchange = exchange
+    if (declaresBody(request.raw)) noteArriving(request.raw, reply.raw, exchange)
     const refusal = gateIsShut(road, exchange) ?? judge(exchange, request.raw, exchange.time)
     if (refusal === undefined) { done(); return }
     refuse(road, exchange, request, reply, slowGuessing(road, exchange, refusal))

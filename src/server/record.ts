@@ -65,9 +65,13 @@ function decisionOf (exchange: GateExchange): 'allow' | 'deny' | undefined {
   return 'allow'
 }
 
-/** Without the query; of a target that could not be parsed, what stands before the first `?` or `#`. */
+/** Where a query, or what another parser takes for one, begins; and the user of an absolute URL. */
+const NOT_PATH = /[?#;&]|%3[bf]|%26/i
+const USER = /^[^/]*\/\/[^/]*@|^[^/]*@/
+
+/** Without the query; of a target that could not be parsed, what no parser takes for a query or a password. */
 function pathOf (exchange: GateExchange): string {
-  const path = exchange.target?.path ?? exchange.rawTarget.split(/[?#]/, 1)[0] ?? ''
+  const path = exchange.target?.path ?? exchange.rawTarget.split(NOT_PATH, 1)[0]!.replace(USER, '')
   return path.length > PATH_CHARACTERS ? path.slice(0, PATH_CHARACTERS) : path
 }
 

@@ -15,7 +15,7 @@ import type { Snapshot } from './snapshot.js'
 export type GateExchange = Exchange<Snapshot, CompiledPolicy>
 
 /** What the stages need of the raw request. */
-export type RawRequest = Pick<IncomingMessage, 'rawHeaders' | 'headers'>
+export type RawRequest = Pick<IncomingMessage, 'rawHeaders' | 'headers' | 'httpVersion'>
 
 /**
  * target → identify → operation → decide: everything that can be said before the body has arrived.
@@ -30,6 +30,7 @@ function target (exchange: GateExchange, request: RawRequest): Rejection | undef
   exchange.stage = 'target'
   const bad = checkRequestHeaders(request.rawHeaders, exchange.method)
   if (bad !== undefined) return bad
+  if (request.headers.host === undefined && request.httpVersion !== '1.0') return reject('bad_header', { causes: ['there is no Host header'] })
   const parsed = parseTarget(exchange.rawTarget, exchange.snapshot.catalog.slashAliases)
   if (isRejection(parsed)) return parsed
   exchange.target = parsed

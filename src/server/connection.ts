@@ -1,0 +1,42 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Duplex } from 'node:stream'
+import type { GateExchange } from './stages.js'
+
+/** A request whose body is still on its way: what goes wrong with its bytes is its own end, and no request more. */
+export interface Arriving {
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+  readonly exchange: GateExchange
+}
+
+const ARRIVING = Symbol('arriving')
+const CLOSING = Symbol('closing')
+
+/** What the listener keeps with a connection; `_httpMessage` is node's. */
+type Connection = Duplex & { [ARRIVING]?: Arriving, [CLOSING]?: true, readonly _httpMessage?: ServerResponse | null }
+
+/** Notes that a request's body has yet to arrive on its connection. */
+export function noteArriving (request: IncomingMessage, response: ServerResponse, exchange: GateExchange): void {
+  (request.socket as Connection)[ARRIVING] = { request, response, exchange }
+}
+
+/** The request whose body is on its way. */
+export function arrivingOn (socket: Duplex): Arriving | undefined {
+  const arriving = (socket as Connection)[ARRIVING]
+  return arriving?.request.complete === false ? arriving : undefined
+}
+
+/** The response that node lets write to the connection at the moment; node's own error answer looks here, too. */
+export function ownerOf (socket: Duplex): ServerResponse | undefined {
+  return (socket as Connection)._httpMessage ?? undefined
+}
+
+/** From here on nothing that this connection brings is a request (RFC 9112 section 9.6). */
+export function noteClosing (socket: Duplex): void {
+  (socket as Connection)[CLOSING] = true
+}
+
+/** True when an answer on this connection has announced its end: where a next request begins is in doubt. */
+export function isClosing (socket: Duplex): boolean {
+  return (socket as Connection)[CLOSING] === true
+}
