@@ -65,7 +65,13 @@ export function buildProxy (road: Road, log: Logger, tls?: ListenerTls): Fastify
     if (refusal === undefined) { done(); return }
     refuse(road, exchange, request, reply, slowGuessing(road, exchange, refusal))
   })
-  app.setErrorHandler((error, request, reply) => { lost(road, log, error, request, reply) })
+  // A body is ours to read, whatever it is called: Fastify's text/plain parser would read it away.
+  app.removeAllContentTypeParsers()
+  app.setErrorHandler((error, request, reply) => {
+    // Media types are a matter of rules, and of Okta.
+    if ((error as { code?: string }).code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE') take(road, log, request, reply)
+    else lost(road, log, error, request, reply)
+  })
   app.setNotFoundHandler((request, reply) => { take(road, log, request, reply) })
   app.register(proxy, {
     upstream: 'http://never-dialled.invalid',
