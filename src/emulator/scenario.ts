@@ -97,7 +97,7 @@ function userSteps (stage: Stage): Step[] {
     manage('unlock user', 'POST', `users/${stage.user('LOCKED_OUT').id}/lifecycle/unlock`),
     manage('verify answer', 'POST', `users/${asked.id}/factors/${question.id}/verify`, { answer: ANSWER }),
     manage('change user name', 'POST', `users/${renamed.id}`, { profile: { login: newLogin, email: newLogin } }),
-    manage('set password', 'PUT', `users/${replaced.id}`, { profile: replaced.profile, credentials: { password: { value: 'Another-horse-2' } } }),
+    manage('set password', 'PUT', `users/${replaced.id}`, { credentials: { password: { value: 'Another-horse-2' } } }),
     manage('reset password', 'POST', `users/${stage.user().id}/lifecycle/reset_password?sendEmail=false`),
     manage('expire password', 'POST', `users/${stage.user().id}/lifecycle/expire_password?tempPassword=true`)
   ]
@@ -230,7 +230,7 @@ function outsideUsers (stage: Stage): Step[] {
     manage('create and activate user', 'POST', 'users?activate=true', { profile: { firstName: 'Eve', lastName: 'Outside', email: login, login } }),
     manage('deactivate user', 'POST', `users/${stage.user().id}/lifecycle/deactivate`),
     manage('reactivate user', 'POST', `users/${stage.user('PROVISIONED').id}/lifecycle/reactivate`),
-    manage('expire password with temporary password', 'POST', `users/${stage.user().id}/lifecycle/expire_password_with_temp_password`),
+    manage('get client privileges setting', 'GET', 'org/settings/clientPrivilegesSetting'),
     manage('forgot password', 'POST', `users/${stage.user().id}/credentials/forgot_password?sendEmail=false`),
     manage('list a user\'s groups', 'GET', `users/${user.id}/groups`),
     manage('list a user\'s roles', 'GET', `users/${user.id}/roles`),

@@ -188,7 +188,8 @@ function updateUser (call: OrgCall, replace: boolean): Answer {
     if (condition !== undefined && condition !== '*' && condition !== etagOf(user)) return failure('E0000001', { status: 412 })
     const body = bodyOf(call)
     const written = body['profile'] === undefined ? undefined : objectOf(body['profile'])
-    if (replace && written === undefined) return invalid('profile', 'profile: The field cannot be left blank')
+    // What Okta does with a PUT that brings credentials and no profile is not established; taken here as "keep the profile".
+    if (replace && written === undefined && body['credentials'] === undefined) return invalid('profile', 'profile: The field cannot be left blank')
     const profile = written === undefined ? user.profile : replace ? written : { ...user.profile, ...written }
     const login = textOf(profile['login'])
     if (login === undefined) return invalid('login', 'login: The field cannot be left blank')

@@ -88,6 +88,17 @@ async function attempt (road: Road, exchange: GateExchange, request: IncomingMes
   }
 }
 
+/** Tells a call that waits for its turn that its client has left. */
+class Departure {
+  readonly #response: ServerResponse
+
+  constructor (response: ServerResponse) {
+    this.#response = response
+  }
+
+  get aborted (): boolean { return this.#response.destroyed }
+}
+
 function reserve (road: Road, exchange: GateExchange, upstream: UpstreamRoad, response: ServerResponse): Admission | Promise<Admission> {
   const { policy, rule, operation } = exchange
   return road.limits.reserve({
@@ -96,7 +107,7 @@ function reserve (road: Road, exchange: GateExchange, upstream: UpstreamRoad, re
     client: policy!.client,
     share: policy!.share,
     rule: rule!.limitPerMinute === undefined ? undefined : { id: rule!.id, perMinute: rule!.limitPerMinute },
-    signal: { get aborted () { return response.destroyed } }
+    signal: new Departure(response)
   }, road.steadyNow())
 }
 

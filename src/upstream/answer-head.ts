@@ -70,8 +70,11 @@ const DIGITS = /^\d{1,15}$/
  */
 export function filterAnswer (raw: readonly Buffer[], rewrites: LocationRewrites): AnswerHead | undefined {
   const lines: string[] = []
-  const rate: { limit?: string, remaining?: string, reset?: string } = {}
-  const head: { -readonly [K in keyof AnswerHead]: AnswerHead[K] } = { lines, rate, lengthAt: -1 }
+  // Every field from the start: objects that grow by different headers have different shapes, which is slow.
+  const rate: { limit?: string, remaining?: string, reset?: string } = { limit: undefined, remaining: undefined, reset: undefined }
+  const head: { -readonly [K in keyof AnswerHead]: AnswerHead[K] } = {
+    lines, rate, date: undefined, oktaRequestId: undefined, contentType: undefined, contentEncoding: undefined, lengthAt: -1, length: undefined
+  }
   let chunked = false
   let nominated: string[] | undefined
   for (let i = 0; i + 1 < raw.length; i += 2) {

