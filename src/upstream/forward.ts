@@ -137,7 +137,8 @@ class Relay implements CallHandler {
 
   onComplete (): void {
     if (this.#answering) { this.#end(); return }
-    if (this.#status === 401 && this.#holdLimit > 0) {
+    // What an anonymous call is told is about its caller: E0000011 is also what /authn says of a stale state token.
+    if (this.#status === 401 && this.#holdLimit > 0 && this.#call.credential !== 'none') {
       isCredentialRefusal(Buffer.concat(this.#held), this.#head!.contentEncoding).then(refused => {
         if (this.#done) return
         if (refused) this.#finish(this.#gone ? { kind: 'aborted' } : { kind: 'credential_refused' })
