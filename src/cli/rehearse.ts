@@ -21,6 +21,7 @@ export function rehearse (loaded: Loaded, policy: CompiledPolicy, method: string
   const headers = { host: 'narrowgate', ...body.length === 0 ? {} : { 'content-type': 'application/json', 'content-length': String(body.length) } }
   const request = { httpVersion: '1.1', headers, rawHeaders: Object.entries(headers).flat() }
   const refusal = judge(exchange, request, now)
+  if (refusal instanceof Promise) throw new Error('a given caller was not known at once')
   if (refusal !== undefined) return refusal
   if (body.length > snapshot.bodyLimitBytes) return reject('body_too_large')
   return exchange.undecided ? judgeBody(exchange, request, body) : undefined

@@ -14,7 +14,7 @@ const NOT_A_TOKEN: ReadonlyMap<string, string> = new Map([
 ])
 
 const KEY_START = /^ngk_/i
-const UNUSABLE_SCHEME = /^(basic|digest|dpop|negotiate) /i
+const UNUSABLE_SCHEME = /^(basic|digest|negotiate) /i
 
 /**
  * Takes the key out of an Authorization header: `SSWS <key>`, `SSWS<key>` (Okta's Python SDK sends no
@@ -44,6 +44,17 @@ function startsWithScheme (header: string, scheme: string): boolean {
 function wrongScheme (header: string): Rejection {
   if (KEY_START.test(header)) return reject('bad_credential', { causes: ['the key came without a scheme: write "SSWS " before it'] })
   if (startsWithScheme(header, 'bearer')) return reject('bad_credential', { causes: ['a space belongs between "Bearer" and the key'] })
+  if (startsWithScheme(header, 'dpop')) return reject('bad_credential', { causes: ['a token belongs after "DPoP"'] })
   const scheme = UNUSABLE_SCHEME.exec(header)?.[1]
   return reject('bad_credential', { causes: [scheme === undefined ? 'the scheme is neither SSWS nor Bearer' : `the scheme ${scheme} is not accepted here: send SSWS or Bearer`] })
+}
+
+/** The token of `Authorization: DPoP <token>` (RFC 9449 section 7.1); undefined: another scheme. */
+export function readDpopAuthorization (header: string): string | undefined {
+  return startsWithScheme(header, 'dpop') && header.charCodeAt(4) === 0x20 ? header.slice(5).trim() : undefined
+}
+
+/** True for `Authorization: Bearer …`. */
+export function isBearer (header: string): boolean {
+  return startsWithScheme(header, 'bearer')
 }

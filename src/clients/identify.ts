@@ -36,6 +36,8 @@ export interface ClientIndex {
    * @returns the client, or `no_credential`, `bad_credential`, `policy_expired`
    */
   identify (authorization: string | undefined, now: number): Client | Rejection
+  /** The same for a key that was taken out of its header. */
+  identifyKey (key: string, now: number): Client | Rejection
   /** May this client call from this address? A client that the index does not know may not. */
   allows (client: Client, address: string): boolean
 }
@@ -60,20 +62,24 @@ export function buildClientIndex (entries: readonly ClientEntry[]): { index: Cli
   // Compared against when no client lists the key, so that an unknown key costs what a known one does.
   const nobody = Buffer.alloc(HEX_DIGITS)
 
+  function identifyKey (key: string, now: number): Client | Rejection {
+    if (!hasKeyShape(key)) return reject('bad_credential', { causes: ['it is not a key of this gate: those start with ngk_ and have 53 characters; an Okta token is of no use here'] })
+    const sha256 = hashKey(key)
+    presented.write(sha256, 'latin1')
+    const found = known.get(sha256)
+    if (!timingSafeEqual(presented, found?.digest ?? nobody) || found === undefined) return unknownKey(key, sha256)
+    if (now >= found.keyExpiresAt) return expiredKey(found)
+    if (now >= found.policyExpiresAt) return expiredPolicy(found)
+    return found.client
+  }
+
   return {
     conflicts,
     index: {
+      identifyKey,
       identify (authorization, now) {
         const key = readAuthorization(authorization)
-        if (typeof key !== 'string') return key
-        if (!hasKeyShape(key)) return reject('bad_credential', { causes: ['it is not a key of this gate: those start with ngk_ and have 53 characters; an Okta token is of no use here'] })
-        const sha256 = hashKey(key)
-        presented.write(sha256, 'latin1')
-        const found = known.get(sha256)
-        if (!timingSafeEqual(presented, found?.digest ?? nobody) || found === undefined) return unknownKey(key, sha256)
-        if (now >= found.keyExpiresAt) return expiredKey(found)
-        if (now >= found.policyExpiresAt) return expiredPolicy(found)
-        return found.client
+        return typeof key === 'string' ? identifyKey(key, now) : key
       },
       allows (client, address) {
         const list = networks.get(client.id)

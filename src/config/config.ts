@@ -6,6 +6,8 @@ export interface Config {
   /** origin that clients use, without a trailing slash */
   readonly publicUrl: string
   readonly admin: { readonly host: string, readonly port: number }
+  readonly tokens: TokensConfig
+  readonly issuers: readonly IssuerConfig[]
   /** absolute path of the policies folder */
   readonly policies: FilePlace
   readonly upstreams: ReadonlyMap<string, UpstreamConfig>
@@ -18,10 +20,32 @@ export interface Config {
 export interface ListenConfig {
   readonly host: string
   readonly port: number
-  readonly tls?: { readonly cert: SecretReference, readonly key: SecretReference }
+  /** `clientCa`: client certificates are asked for, and believed when one of these authorities issued them */
+  readonly tls?: { readonly cert: SecretReference, readonly key: SecretReference, readonly clientCa?: SecretReference, readonly crl?: SecretReference }
   /** checked CIDR texts */
   readonly trustedProxies: readonly string[]
+  /** the Client-Cert header of trusted proxies is believed */
+  readonly clientCertHeader: boolean
   readonly bodyLimitBytes: number
+}
+
+/** The gate's own access tokens, and how far the clocks of others may be off. */
+export interface TokensConfig {
+  /** the first signs, all verify; none: a key that lives as long as the process */
+  readonly keys: readonly SecretReference[]
+  readonly lifetimeSeconds: number
+  readonly clockSkewSeconds: number
+}
+
+/** An issuer whose tokens workloads may present. */
+export interface IssuerConfig {
+  /** compared letter by letter */
+  readonly issuer: string
+  /** absent: found by discovery */
+  readonly jwks?: { readonly kind: 'url', readonly url: string } | { readonly kind: 'file', readonly reference: SecretReference }
+  readonly algorithms: readonly string[]
+  readonly allowPrivateNetwork: boolean
+  readonly ca?: SecretReference
 }
 
 export interface UpstreamConfig {
@@ -81,7 +105,13 @@ export type SecretReference = {
 /** Every reference of a config, each once. */
 export function secretReferences (config: Config): SecretReference[] {
   const references: SecretReference[] = []
-  if (config.listen.tls !== undefined) references.push(config.listen.tls.cert, config.listen.tls.key)
+  const { tls } = config.listen
+  if (tls !== undefined) references.push(tls.cert, tls.key, ...[tls.clientCa, tls.crl].filter(file => file !== undefined))
+  references.push(...config.tokens.keys)
+  for (const { jwks, ca } of config.issuers) {
+    if (jwks?.kind === 'file') references.push(jwks.reference)
+    if (ca !== undefined) references.push(ca)
+  }
   for (const { ca, credential, authnToken } of config.upstreams.values()) {
     if (ca !== undefined) references.push(ca)
     if (credential.kind === 'serviceApp') references.push(...credential.keys)

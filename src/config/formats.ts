@@ -28,6 +28,7 @@ export const formats: ReadonlyMap<string, Check> = new Map<string, Check>([
   ['file-path', text => checkPath(text, 'no variable is expanded in a path')],
   ['secret-path', text => text.startsWith(CREDENTIALS) && text.length > CREDENTIALS.length ? undefined : checkPath(text, 'only $CREDENTIALS_DIRECTORY/name is expanded in a path')],
   ['org', text => checkOrigin(text, 'https://acme.okta.com') ?? checkAdminHost(text)],
+  ['issuer', text => checkIssuer(text)],
   ['public-origin', text => checkOrigin(text, 'https://okta-gate.example.com')]
 ])
 
@@ -59,6 +60,14 @@ function checkOrigin (text: string, example: string): Complaint | undefined {
   if (url.protocol === 'http:' && !isLoopback(url.hostname)) return { message: 'must be https: http is only for loopback addresses', hint: `write e.g. ${example}` }
   if (text !== url.origin) return { message: 'must be an origin only: lower case, no path, query, default port or trailing slash', hint: `write ${url.origin}` }
   return undefined
+}
+
+/** An issuer is compared letter by letter (RFC 8414 section 2), so a path and a trailing slash may be right. */
+function checkIssuer (text: string): Complaint | undefined {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  if (url === undefined || (url.protocol !== 'https:' && url.protocol !== 'http:')) return { message: 'must be an https URL', hint: 'write e.g. https://gitlab.example.com' }
+  if (url.username !== '' || url.password !== '' || url.search !== '' || url.hash !== '') return { message: 'must not hold a user name, password, query or fragment' }
+  return url.protocol === 'http:' && !isLoopback(url.hostname) ? { message: 'must be https: http is only for loopback addresses' } : undefined
 }
 
 /** Okta's admin console has a host of its own; the API is at the org's. */

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path'
 import { hasErrors, type Problem } from '../domain/problem.js'
-import type { Config, FilePlace, SecretReference, SinkConfig, TokenConfig, UpstreamConfig } from './config.js'
+import type { Config, FilePlace, IssuerConfig, SecretReference, SinkConfig, TokenConfig, UpstreamConfig } from './config.js'
 import { endOfDay, percentOf } from './formats.js'
 import { checkRules } from './rules.js'
 import type { WrittenConfig, WrittenReference, WrittenToken, WrittenUpstream } from './schema.js'
@@ -63,12 +63,20 @@ function compile (file: string, directory: string, yaml: ConfigYaml): Config {
       port: listen.port,
       tls: tls === undefined
         ? undefined
-        : { cert: reference(tls.cert, ['listen', 'tls', 'cert'], false), key: reference(tls.key, ['listen', 'tls', 'key']) },
+        : {
+            cert: reference(tls.cert, ['listen', 'tls', 'cert'], false),
+            key: reference(tls.key, ['listen', 'tls', 'key']),
+            clientCa: tls.clientCa === undefined ? undefined : reference(tls.clientCa, ['listen', 'tls', 'clientCa'], false),
+            crl: tls.crl === undefined ? undefined : reference(tls.crl, ['listen', 'tls', 'crl'], false)
+          },
       trustedProxies: listen.trustedProxies,
+      clientCertHeader: listen.clientCertHeader,
       bodyLimitBytes: listen.bodyLimitBytes
     },
     publicUrl: written.publicUrl,
     admin,
+    tokens: { ...written.tokens, keys: written.tokens.keys.map((key, index) => reference(key, ['tokens', 'keys', index])) },
+    issuers: written.issuers.map((issuer, index) => compileIssuer(issuer, ['issuers', index], reference)),
     policies: { path: from(written.policies), place: place(['policies']) },
     upstreams: new Map(Object.entries(written.upstreams).map(([name, upstream]) => [name, compileUpstream(name, upstream, reference)])),
     limits: {
@@ -82,6 +90,14 @@ function compile (file: string, directory: string, yaml: ConfigYaml): Config {
     production: written.production,
     workers: written.workers
   })
+}
+
+function compileIssuer ({ jwks, ca, ...rest }: WrittenConfig['issuers'][number], at: Path, reference: MakeReference): IssuerConfig {
+  return {
+    ...rest,
+    jwks: jwks === undefined ? undefined : jwks.url !== undefined ? { kind: 'url', url: jwks.url } : { kind: 'file', reference: reference({ file: jwks.file }, [...at, 'jwks'], false) },
+    ca: ca === undefined ? undefined : reference(ca, [...at, 'ca'], false)
+  }
 }
 
 type MakeReference = (value: WrittenReference, path: Path, confidential?: boolean) => SecretReference

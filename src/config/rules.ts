@@ -12,14 +12,13 @@ const ANY_ADDRESS: ReadonlySet<string> = new Set(['0.0.0.0', '::'])
  * @param now epoch milliseconds; time makes warnings, never errors
  */
 export function checkRules (yaml: ConfigYaml, now: number): Problem[] {
-  return [...notBuilt(yaml), ...listeners(yaml), ...origins(yaml), ...exceptions(yaml, now), ...repetitions(yaml)]
+  return [...notBuilt(yaml), ...listeners(yaml), ...origins(yaml), ...privateIssuers(yaml), ...exceptions(yaml, now), ...repetitions(yaml)]
 }
 
 function notBuilt (yaml: ConfigYaml): Problem[] {
   const problems: Problem[] = []
   const refuse = (path: Path, message: string) => problems.push(yaml.problem(path, message, { what: 'key' }))
   const { value } = yaml
-  if (get(value, ['listen', 'tls', 'clientCa']) !== undefined) refuse(['listen', 'tls', 'clientCa'], 'client certificates (clientCa) are not built yet')
   const workers = get(value, ['workers'])
   if (typeof workers === 'number' && workers > 1) refuse(['workers'], 'more than one worker is not built yet')
   if (get(value, ['limits', 'store', 'redis']) !== undefined) refuse(['limits', 'store', 'redis'], 'the Redis store is not built yet; use memory')
@@ -41,10 +40,28 @@ function listeners (yaml: ConfigYaml): Problem[] {
       hint: 'add tls: { cert: …, key: … }, or insecureHttp: true behind a balancer that ends TLS'
     }))
   }
+  const tls = of('listen', 'tls')
+  if (get(tls, ['crl']) !== undefined && get(tls, ['clientCa']) === undefined) problems.push(yaml.problem(['listen', 'tls', 'crl'], 'a revocation list is of no use without clientCa'))
+  const proxies = of('listen', 'trustedProxies')
+  if (of('listen', 'clientCertHeader') === true && Array.isArray(proxies) && proxies.length === 0) {
+    problems.push(yaml.problem(['listen', 'clientCertHeader'], 'the Client-Cert header is believed only of trustedProxies, and there are none'))
+  }
   if (port === adminPort && port !== 0 && (host === adminHost || ANY_ADDRESS.has(host) || ANY_ADDRESS.has(adminHost))) {
     problems.push(yaml.problem(['admin', 'port'], 'clients and operators need different ports'))
   }
   return problems
+}
+
+/** What stands only in a private network has to be said to. */
+function privateIssuers (yaml: ConfigYaml): Problem[] {
+  const issuers = get(yaml.value, ['issuers'])
+  if (!Array.isArray(issuers)) return []
+  return issuers.flatMap((issuer: unknown, index) => {
+    const url = get(issuer, ['jwks', 'url']) ?? (get(issuer, ['jwks', 'file']) === undefined ? get(issuer, ['issuer']) : undefined)
+    return typeof url === 'string' && url.startsWith('http:') && get(issuer, ['allowPrivateNetwork']) !== true
+      ? [yaml.problem(['issuers', index], 'its keys would be fetched by plain HTTP', { hint: 'only with allowPrivateNetwork: true, and from a loopback address' })]
+      : []
+  })
 }
 
 function origins (yaml: ConfigYaml): Problem[] {
@@ -72,9 +89,12 @@ function exceptions (yaml: ConfigYaml, now: number): Problem[] {
 }
 
 function repetitions (yaml: ConfigYaml): Problem[] {
-  const lists: [Path, string][] = [[['audit', 'sinks'], 'this sink is listed twice'], [['listen', 'trustedProxies'], 'this block is listed twice']]
+  const lists: [Path, string][] = [[['audit', 'sinks'], 'this sink is listed twice'], [['listen', 'trustedProxies'], 'this block is listed twice'], [['tokens', 'keys'], 'this key is listed twice']]
+  const issuers = get(yaml.value, ['issuers'])
+  const names = Array.isArray(issuers) ? issuers.map(issuer => get(issuer, ['issuer'])) : []
+  const twice = repeated(names).map(index => yaml.problem(['issuers', index, 'issuer'], 'this issuer is listed twice'))
   for (const name of upstreamNames(yaml.value)) lists.push([['upstreams', name, 'credential', 'serviceApp', 'keys'], 'this key is listed twice'])
-  return lists.flatMap(([path, message]) => repeated(get(yaml.value, path)).map(index => yaml.problem([...path, index], message)))
+  return [...twice, ...lists.flatMap(([path, message]) => repeated(get(yaml.value, path)).map(index => yaml.problem([...path, index], message)))]
 }
 
 function repeated (list: unknown): number[] {

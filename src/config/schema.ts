@@ -56,17 +56,35 @@ const upstream = strict({
   timeouts: withDefault({ connectMs: milliseconds(5_000), headersMs: milliseconds(60_000), idleMs: milliseconds(60_000) })
 })
 
+const issuer = strict({
+  issuer: Type.String({ format: 'issuer' }),
+  jwks: Type.Optional(exactlyOne({
+    url: Type.Optional(Type.String({ format: 'issuer' })),
+    file: Type.Optional(Type.String({ format: 'secret-path' }))
+  }, 'must be { url: … } or { file: path }; absent: found by discovery')),
+  algorithms: Type.Array(Type.Union(['RS256', 'RS384', 'RS512', 'PS256', 'ES256', 'ES384', 'ES512'].map(name => Type.Literal(name)), { errorMessage: 'must be one of RS256, RS384, RS512, PS256, ES256, ES384, ES512' }), { minItems: 1, uniqueItems: true, default: ['RS256', 'ES256'] }),
+  allowPrivateNetwork: Type.Boolean({ default: false, description: 'the issuer stands in a private network' }),
+  ca: Type.Optional(publicFile)
+})
+
 export const configSchema = strict({
   listen: withDefault({
     host: host({ default: '127.0.0.1' }),
     port: port(8443),
-    tls: Type.Optional(strict({ cert: publicFile, key: reference, clientCa: Type.Optional(publicFile) })),
+    tls: Type.Optional(strict({ cert: publicFile, key: reference, clientCa: Type.Optional(publicFile), crl: Type.Optional(publicFile) })),
     insecureHttp: Type.Boolean({ default: false, description: 'plain HTTP on an address that other hosts reach: only behind a balancer that ends TLS' }),
     trustedProxies: Type.Array(Type.String({ format: 'cidr' }), { default: [] }),
+    clientCertHeader: Type.Boolean({ default: false, description: 'believe the Client-Cert header (RFC 9440) of trustedProxies' }),
     bodyLimitBytes: Type.Integer({ minimum: 1024, maximum: 104_857_600, default: 1_048_576, errorMessage: 'must be bytes, 1024 to 104857600' })
   }),
   publicUrl: Type.String({ format: 'public-origin' }),
   admin: withDefault({ host: host({ default: '127.0.0.1' }), port: port(9443) }),
+  tokens: withDefault({
+    keys: Type.Array(reference, { maxItems: 10, default: [], errorMessage: 'must list private keys; the first signs' }),
+    lifetimeSeconds: Type.Integer({ minimum: 301, maximum: 3600, default: 600, errorMessage: 'must be seconds, 301 to 3600: SDKs renew a token five minutes early' }),
+    clockSkewSeconds: Type.Integer({ minimum: 0, maximum: 300, default: 60, errorMessage: 'must be seconds, 0 to 300' })
+  }),
+  issuers: Type.Array(issuer, { default: [], maxItems: 50 }),
   policies: Type.String({ format: 'file-path', default: './policies' }),
   upstreams: Type.Record(Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$' }), upstream, { minProperties: 1, additionalProperties: false, errorMessage: 'must name at least one upstream; names have letters, digits, _ and -' }),
   limits: withDefault({

@@ -12,6 +12,8 @@ export interface LoadedSources {
   /** undefined when the config file itself would not load */
   readonly config?: Config
   readonly policies: readonly SourceFile[]
+  /** other files of the policies folder that a policy may name, by their path inside it */
+  readonly attachments: ReadonlyMap<string, string>
   readonly secrets: ReadonlyMap<SecretReference, Secret>
   /** of the config file, the policy files as files, and the secrets; the policies' contents are judged elsewhere */
   readonly problems: readonly Problem[]
@@ -43,10 +45,10 @@ export async function loadSources (options: LoadOptions, withSecrets: boolean = 
   const loaded = file.source === undefined ? { problems: [] } : loadConfig(file.source, directory, now)
   const problems = [...file.problems, ...loaded.problems]
   const { config } = loaded
-  if (config === undefined) return finish({ policies: [], secrets: new Map(), problems }, reader)
+  if (config === undefined) return finish({ policies: [], attachments: new Map(), secrets: new Map(), problems }, reader)
   const policies = await readPolicyFiles(reader, config.policies, directory)
   const read = withSecrets ? await readSecrets(reader, secretReferences(config), environment) : { secrets: new Map<SecretReference, Secret>(), problems: [] }
-  return finish({ config, policies: policies.sources, secrets: read.secrets, problems: [...problems, ...policies.problems, ...read.problems] }, reader)
+  return finish({ config, policies: policies.sources, attachments: policies.attachments, secrets: read.secrets, problems: [...problems, ...policies.problems, ...read.problems] }, reader)
 }
 
 /** True when a snapshot may be made of it. */

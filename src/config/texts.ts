@@ -29,26 +29,29 @@ export async function readConfigFile (reader: Reader, path: string, shown: strin
 
 /**
  * Reads the policies folder: `*.yaml` (operations.yaml included) and `sets/**.yaml`. Problems call a file
- * by its path from the config file's folder.
+ * by its path from the config file's folder. JSON files are kept for policies that name one (`jwks`), by their path
+ * inside the folder.
  *
  * @param directory absolute path of the config file's folder
  */
-export async function readPolicyFiles (reader: Reader, policies: FilePlace, directory: string): Promise<{ sources: SourceFile[], problems: Problem[] }> {
+export async function readPolicyFiles (reader: Reader, policies: FilePlace, directory: string): Promise<{ sources: SourceFile[], attachments: Map<string, string>, problems: Problem[] }> {
+  const attachments = new Map<string, string>()
   const { folder, contents } = await reader.readFolder(policies.path)
-  const refuse = (message: string) => ({ sources: [], problems: [{ severity: 'error' as const, ...policies.place, message }] })
+  const refuse = (message: string) => ({ sources: [], attachments, problems: [{ severity: 'error' as const, ...policies.place, message }] })
   if (folder.kind === 'failed') return refuse(`the policies folder cannot be read: ${reasonOf(folder.code)}`)
   const sources: SourceFile[] = []
   const problems: Problem[] = []
   for (const [path, read] of contents) {
     const inside = relative(policies.path, path)
     const shown = join(relative(directory, policies.path), inside)
+    if (inside.endsWith('.json') && read.kind === 'read') attachments.set(inside.replaceAll(sep, '/'), read.bytes.toString('utf8'))
     if (!isLoaded(inside)) { problems.push(...misnamed(inside, shown)); continue }
     const decoded = decode(shown, read)
     if (decoded.source !== undefined) sources.push(decoded.source)
     problems.push(...decoded.problems)
   }
-  if (sources.length === 0 && problems.length === 0) return { sources, problems: [{ severity: 'warning', ...policies.place, message: 'the policies folder holds no policy: every call is refused' }] }
-  return { sources, problems }
+  if (sources.length === 0 && problems.length === 0) return { sources, attachments, problems: [{ severity: 'warning', ...policies.place, message: 'the policies folder holds no policy: every call is refused' }] }
+  return { sources, attachments, problems }
 }
 
 function isLoaded (inside: string): boolean {

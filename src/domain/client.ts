@@ -7,3 +7,11 @@ export interface Client {
   /** how: 'apiKey' now; 'privateKeyJwt', 'workload', 'mtls' */
   readonly method: string
 }
+
+/** A DPoP proof that is good and may be used once (RFC 9449 section 11.1). */
+export interface PendingProof {
+  /** what has to be new: the proof's key and jti */
+  readonly value: string
+  /** epoch milliseconds from which on it is refused for its age anyway */
+  readonly untilMs: number
+}

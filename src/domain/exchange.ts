@@ -1,4 +1,4 @@
-import type { Client } from './client.js'
+import type { Client, PendingProof } from './client.js'
 import type { CallBody, DenyReason, RuleReference } from './decision.js'
 import type { Operation } from './operation.js'
 import type { Rejection } from './rejection.js'
@@ -19,6 +19,8 @@ export class Exchange<S = unknown, P = unknown> {
   // target, identify, operation
   target: Target | undefined = undefined
   client: Client | undefined = undefined
+  /** a DPoP proof that was verified; consumed once the limits have admitted the call */
+  proof: PendingProof | undefined = undefined
   policy: P | undefined = undefined
   operation: Operation | undefined = undefined
   parameters: readonly string[] | undefined = undefined

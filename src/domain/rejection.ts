@@ -59,6 +59,8 @@ export interface Rejection {
   readonly wait?: Wait
   /** 405: the methods that the path has */
   readonly allow?: readonly string[]
+  /** 401: what WWW-Authenticate says, instead of asking for a key */
+  readonly challenge?: string
 }
 
 /** What a refused client is told about when to come back. */
@@ -72,7 +74,7 @@ export interface Wait {
 
 /** Makes a Rejection of the catalogue. */
 export function reject (code: RejectionCode, more: Partial<Omit<Rejection, 'kind' | 'code'>> = {}): Rejection {
-  return { kind: 'rejection', code, causes: more.causes ?? [], detail: more.detail, wait: more.wait, allow: more.allow }
+  return { kind: 'rejection', code, causes: more.causes ?? [], detail: more.detail, wait: more.wait, allow: more.allow, challenge: more.challenge }
 }
 
 /** Tells a refusal from a stage's result. */

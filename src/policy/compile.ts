@@ -10,6 +10,37 @@ export interface ApiKeyEntry {
   readonly expiresAt?: number
 }
 
+/** Key pairs whose public halves the policy lists. */
+export interface KeyPairEntry {
+  readonly kind: 'privateKeyJwt'
+  /** the JWK Set as it was read; undefined when its file was not given, or is no JSON */
+  readonly jwks: unknown
+  readonly place: Place
+  readonly dpop?: 'required' | 'optional'
+  readonly requireJti: boolean
+}
+
+/** Tokens of an issuer that the client may present. */
+export interface WorkloadEntry {
+  readonly kind: 'workload'
+  readonly issuer: string
+  readonly audience: string
+  readonly claims: ReadonlyMap<string, (value: unknown) => boolean>
+}
+
+/** A client certificate, by one of the three. */
+export interface CertificateEntry {
+  readonly kind: 'mtls'
+  readonly uri?: string
+  readonly dns?: string
+  readonly sha256?: string
+}
+
+export type AuthenticateEntry = ApiKeyEntry | KeyPairEntry | WorkloadEntry | CertificateEntry
+
+/** Where an entry stands, for what is found out later. */
+export interface Place { readonly file: string, readonly line: number, readonly column: number }
+
 /** What compile() makes a policy of: written values, checked, and its rules with their places. */
 export interface PolicyParts {
   readonly client: string
@@ -27,7 +58,7 @@ export interface PolicyParts {
   readonly networks?: readonly string[]
   /** of the upstream's allowance in every bucket, above 0 and at most 1 */
   readonly share: number
-  readonly authenticate: readonly ApiKeyEntry[]
+  readonly authenticate: readonly AuthenticateEntry[]
 }
 
 /** A rule and where it stands. */

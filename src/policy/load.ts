@@ -5,7 +5,8 @@ import type { Catalog, DeclaredOperation } from '../okta/catalog.js'
 import { createAnalyser, type Analyser } from './analyse.js'
 import { createSchemaCompiler } from './analyse-body.js'
 import { checkPolicies, type TestReport } from './check.js'
-import { compile, type ApiKeyEntry, type CompiledPolicy, type PlacedRule } from './compile.js'
+import { compileAuthenticate, repeatedIdentities } from './authenticate.js'
+import { compile, type CompiledPolicy, type PlacedRule } from './compile.js'
 import { didYouMean } from './nearest.js'
 import { readOperations } from './operations-file.js'
 import { PolicySchema, SetSchema, type PolicyFile, type SetFile } from './schema.js'
@@ -28,6 +29,10 @@ export interface LoadOptions {
   readonly upstreams?: readonly string[]
   /** those of them that have an `authnToken`; absent: not checked */
   readonly authnToken?: readonly string[]
+  /** issuers of narrowgate.yaml; absent: any goes */
+  readonly issuers?: readonly string[]
+  /** other files of the policies folder by their name in it: JWK Sets; absent: not looked at */
+  readonly attachments?: ReadonlyMap<string, string>
   /** keep what was written, with places and comments, for tools; a running gate has no use for it */
   readonly keepWritten?: boolean
 }
@@ -158,20 +163,12 @@ function placeOf (key: string, index: number, rule: unknown, path: Path): Path {
 function duplicates (policies: readonly WrittenPolicy[]): Problem[] {
   const problems: Problem[] = []
   const clients = new Map<string, WrittenPolicy>()
-  const keys = new Map<string, string>()
   for (const { yaml, value, ...file } of policies) {
     const first = clients.get(value.client)
     if (first !== undefined) problems.push(yaml.problem(['client'], `the client "${value.client}" has a policy already`, { hint: `in ${first.yaml.path}` }))
     else clients.set(value.client, { yaml, value, ...file })
-    for (const [i, { apiKey }] of value.authenticate.entries()) {
-      const path = ['authenticate', i, 'apiKey', 'sha256']
-      const place = yaml.locate(path)
-      const owner = keys.get(apiKey.sha256)
-      if (owner !== undefined) problems.push(yaml.problem(path, 'this key is in use already', { hint: `at ${owner}` }))
-      else keys.set(apiKey.sha256, `${yaml.path}:${place.line}:${place.column}`)
-    }
   }
-  return problems
+  return [...problems, ...repeatedIdentities(policies)]
 }
 
 function compileFile (file: WrittenPolicy, sets: readonly WrittenSet[], rules: ReadonlyMap<WrittenFile, FileRules>, options: LoadOptions, now: number, problems: Problem[]): CompiledPolicy {
@@ -201,11 +198,7 @@ function compileFile (file: WrittenPolicy, sets: readonly WrittenSet[], rules: R
     expiresAt: expiry(value.expires, ['expires'], 'the policy', yaml, now, problems),
     networks: value.networks,
     share: shareOf(value, yaml, problems),
-    authenticate: value.authenticate.map(({ apiKey }, i): ApiKeyEntry => ({
-      kind: 'apiKey',
-      sha256: apiKey.sha256,
-      expiresAt: expiry(apiKey.expires, ['authenticate', i, 'apiKey', 'expires'], 'this key', yaml, now, problems)
-    }))
+    authenticate: compileAuthenticate(file, options, problems, (date, path) => expiry(date, path, 'this key', yaml, now, problems))
   }, allow, deny)
 }
 

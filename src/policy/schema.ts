@@ -99,11 +99,37 @@ const rules = {
 }
 
 const ApiKeySchema = Type.Object({
-  apiKey: Type.Object({
-    sha256: Type.String({ writeOnly: true, pattern: '^[0-9a-f]{64}$', description: 'SHA-256 of the key, as `narrowgate keys new` prints it.' }),
-    expires: Type.Optional(date('Last day on which the key is accepted (UTC).'))
-  }, CLOSED)
+  sha256: Type.String({ writeOnly: true, pattern: '^[0-9a-f]{64}$', description: 'SHA-256 of the key, as `narrowgate keys new` prints it.' }),
+  expires: Type.Optional(date('Last day on which the key is accepted (UTC).'))
 }, CLOSED)
+
+const PrivateKeyJwtSchema = Type.Object({
+  jwks: Type.Object({
+    file: Type.Optional(text('A JWK Set of public keys, relative to the policies folder: keys/helpdesk.jwks.json.')),
+    keys: Type.Optional(Type.Array(Type.Unsafe<Record<string, unknown>>({ type: 'object', writeOnly: true }), { minItems: 1, description: 'Public keys as JWKs.' }))
+  }, { ...CLOSED, minProperties: 1, maxProperties: 1 }),
+  dpop: Type.Optional(Type.Union([Type.Literal('required'), Type.Literal('optional')], { description: 'Bind access tokens to a key (RFC 9449). Absent: DPoP proofs are ignored.' })),
+  requireJti: Type.Optional(Type.Boolean({ default: false, description: 'Refuse client assertions without a jti.' }))
+}, CLOSED)
+
+const WorkloadSchema = Type.Object({
+  issuer: Type.String({ minLength: 1, maxLength: 400, description: 'iss of the tokens; one of the issuers of narrowgate.yaml.' }),
+  audience: text('aud of the tokens.'),
+  claims: Type.Record(Type.String(), Type.Union([Type.String(), Type.Number(), Type.Boolean(), PatternSchema]), { minProperties: 1, description: 'Claims that all have to be present, with this very value, or a pattern.' })
+}, CLOSED)
+
+const MtlsSchema = Type.Object({
+  uri: Type.Optional(Type.String({ pattern: '^[A-Za-z][A-Za-z0-9+.-]*:[!-~]{1,400}$', description: 'A URI among the subject alternative names of the certificate.' })),
+  dns: Type.Optional(Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9.-]{0,252}$', description: 'A DNS name among the subject alternative names of the certificate.' })),
+  sha256: Type.Optional(Type.String({ pattern: '^[0-9a-f]{64}$', description: 'SHA-256 of the certificate (DER), 64 hex digits in small letters.' }))
+}, { ...CLOSED, minProperties: 1, maxProperties: 1 })
+
+const AuthenticateSchema = Type.Object({
+  apiKey: Type.Optional(ApiKeySchema),
+  privateKeyJwt: Type.Optional(PrivateKeyJwtSchema),
+  workload: Type.Optional(WorkloadSchema),
+  mtls: Type.Optional(MtlsSchema)
+}, { ...CLOSED, minProperties: 1, maxProperties: 1 })
 
 /** A client's policy file. */
 export const PolicySchema = Type.Object({
@@ -114,7 +140,7 @@ export const PolicySchema = Type.Object({
   expires: Type.Optional(date('Last day on which the client is served (UTC).')),
   mode: Type.Optional(Type.Union([Type.Literal('enforce'), Type.Literal('observe')], { default: 'enforce', description: 'observe: what enforce would refuse goes through and is logged.' })),
   upstream: Type.Optional(Type.String({ minLength: 1, default: 'default', description: 'Which org and credential, by its name in narrowgate.yaml.' })),
-  authenticate: Type.Array(ApiKeySchema, { minItems: 1, description: 'Any one suffices.' }),
+  authenticate: Type.Array(AuthenticateSchema, { minItems: 1, description: 'Any one suffices.' }),
   networks: Type.Optional(Type.Array(Type.String(), { minItems: 1, description: 'Source addresses in CIDR notation; absent: any.' })),
   rateLimit: Type.Optional(Type.Object({
     share: Type.String({ pattern: '^[0-9]{1,3}(\\.[0-9]{1,2})?%$', default: '100%', description: 'Share of the upstream\'s allowance in every bucket.' })
@@ -150,7 +176,7 @@ export type OperationsFile = Static<typeof OperationsSchema>
 
 /** Keys that later issues define: a problem of their own wording, never ignored. */
 export const LATER_KEYS: ReadonlySet<string> = new Set([
-  'privateKeyJwt', 'workload', 'mtls', 'forwardContext', 'wait', 'reserve', 'priority', 'redact'
+  'forwardContext', 'wait', 'reserve', 'priority', 'redact'
 ])
 
 /** The JSON Schema that editors use, as the text of the checked-in file. */

@@ -29,6 +29,7 @@ type Schema = TSchema & {
   minLength?: number
   maxLength?: number
   minProperties?: number
+  maxProperties?: number
 }
 
 /**
@@ -73,7 +74,8 @@ function validateObject (schema: Schema, value: Record<string, unknown>, path: P
   for (const key of schema.required ?? []) {
     if (!Object.hasOwn(value, key)) found.push(finding(path, `"${key}" is missing`))
   }
-  if (Object.keys(value).length < (schema.minProperties ?? 0)) found.push(finding(path, 'this is empty'))
+  if (Object.keys(value).length < (schema.minProperties ?? 0)) found.push(finding(path, 'this is empty', { hint: schema.maxProperties === 1 ? `one of ${Object.keys(properties).join(', ')} is needed` : undefined }))
+  if (schema.maxProperties === 1 && Object.keys(value).length > 1) found.push(finding(path, `exactly one of ${Object.keys(properties).join(', ')} is needed here`))
   for (const [key, member] of Object.entries(value)) {
     const known = Object.hasOwn(properties, key) ? properties[key] : values
     if (known !== undefined) validate(known, member, [...path, key], found)

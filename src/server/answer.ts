@@ -30,7 +30,7 @@ export function rejectionHeaders (rejection: Rejection, id: string, length: numb
     'Date', new Date(now).toUTCString(),
     'X-Narrowgate-Request-Id', id
   ]
-  if (rejections[rejection.code].status === 401) headers.push('WWW-Authenticate', 'SSWS realm="narrowgate"')
+  if (rejections[rejection.code].status === 401) headers.push('WWW-Authenticate', rejection.challenge ?? 'SSWS realm="narrowgate"')
   if (rejection.allow !== undefined) headers.push('Allow', rejection.allow.join(', '))
   if (invitesRetry(rejection)) {
     const untilMs = Math.max(rejection.wait?.untilMs ?? now + RETRY_MS, now)

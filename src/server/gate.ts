@@ -6,20 +6,22 @@ import type { Sink } from '../audit/lines.js'
 import { createAuditLog, type AuditLog } from '../audit/log.js'
 import { stdoutSink } from '../audit/stdout.js'
 import { createFailures } from '../clients/failures.js'
-import { buildClientIndex } from '../clients/identify.js'
 import { compileNetworks } from '../clients/networks.js'
-import type { Config } from '../config/config.js'
+import { SeenOnceInMemory } from '../clients/seen-once.js'
+import { ephemeralTokenKeys, type TokenKeys } from '../clients/token-keys.js'
+import type { Config, SecretReference } from '../config/config.js'
 import type { Environment } from '../config/secret-files.js'
 import { watch, type Watch } from '../config/watch.js'
 import { formatProblem, hasErrors, type Problem } from '../domain/problem.js'
 import { MemoryStore } from '../limits/memory.js'
 import type { PolicySet } from '../policy/load.js'
 import { buildAdmin, type Readiness } from './admin.js'
+import { Identities, type ReadIdentities } from './identities.js'
 import { Links } from './links.js'
 import { loadEverything, type Loaded } from './load.js'
 import { gateGauges } from './gauges.js'
 import { Metrics } from './metrics.js'
-import { buildProxy } from './proxy.js'
+import { buildProxy, type ListenerTls } from './proxy.js'
 import type { Road } from './road.js'
 import type { Snapshot } from './snapshot.js'
 import { composeUpstream, type UpstreamLink } from './upstreams.js'
@@ -54,15 +56,15 @@ export const DRAIN_MS = 25_000
 export async function startGate (options: GateOptions): Promise<Gate> {
   const loaded = await loadEverything(options.configFile, options.environment, Date.now())
   if (!isUsable(loaded)) throw new LoadFault(loaded.problems, loaded.texts)
-  const gate = new Gate(options, loaded)
+  const gate = new Gate(options, loaded, await ephemeralTokenKeys())
   await gate.listen(loaded)
   return gate
 }
 
-type Usable = Loaded & { readonly config: Config, readonly policies: PolicySet }
+type Usable = Loaded & { readonly config: Config, readonly policies: PolicySet, readonly identities: ReadIdentities }
 
 function isUsable (loaded: Loaded): loaded is Usable {
-  return loaded.config !== undefined && loaded.policies !== undefined && !hasErrors(loaded.problems)
+  return loaded.config !== undefined && loaded.policies !== undefined && loaded.identities !== undefined && !hasErrors(loaded.problems)
 }
 
 /** A running gate: the current snapshot, the listeners, and what outlives snapshots. */
@@ -72,6 +74,7 @@ export class Gate {
   readonly #limits: MemoryStore
   readonly #metrics = new Metrics()
   readonly #links: Links
+  readonly #identities: Identities
   readonly #audit: AuditLog
   readonly #watch: Watch
   readonly #config: Config
@@ -85,10 +88,11 @@ export class Gate {
   #proxy: FastifyInstance | undefined
   #admin: FastifyInstance | undefined
 
-  constructor (options: GateOptions, loaded: Usable) {
+  constructor (options: GateOptions, loaded: Usable, tokenKeys: TokenKeys) {
     this.#options = options
     this.#log = options.log
     this.#config = loaded.config
+    this.#identities = new Identities(tokenKeys)
     const steadyNow = (): number => performance.timeOrigin + performance.now()
     this.#limits = new MemoryStore((ms, run) => { setTimeout(() => { run(steadyNow()) }, ms).unref() })
     this.#links = new Links({ now: Date.now, monotonic: () => performance.now(), after, random: Math.random }, this.#log)
@@ -115,6 +119,8 @@ export class Gate {
       limits: this.#limits,
       metrics: this.#metrics,
       failures: createFailures(),
+      clientFailures: createFailures(),
+      seen: new SeenOnceInMemory(),
       record: event => { this.#audit.record(event) },
       auditHealthy: () => this.#audit.healthy,
       draining: () => this.#draining,
@@ -123,9 +129,7 @@ export class Gate {
       steadyNow: () => performance.timeOrigin + performance.now(),
       nobody
     }
-    const tls = listen.tls === undefined
-      ? undefined
-      : { cert: loaded.secrets.get(listen.tls.cert)!.reveal(), key: loaded.secrets.get(listen.tls.key)!.reveal() }
+    const tls = tlsOf(loaded)
     this.#proxy = buildProxy(road, this.#log, tls)
     this.#admin = buildAdmin(() => this.#readiness(), this.#metrics.registry)
     await this.#links.warm()
@@ -205,18 +209,16 @@ export class Gate {
   #compose (loaded: Usable): Snapshot {
     const { config, policies, secrets } = loaded
     const links = this.#links.renew(config, secrets, policies.clients.values())
-    const { index } = buildClientIndex([...policies.clients.values()].map(policy => ({
-      client: policy.client,
-      expiresAt: policy.expiresAt,
-      networks: policy.networks,
-      keys: policy.authenticate
-    })))
+    const { clients, tokens, certificates } = this.#identities.renew(config, policies, secrets, loaded.identities)
     const proxies = config.listen.trustedProxies
     return Object.freeze<Snapshot>({
       hash: loaded.hash.slice(0, 12),
       loadedAt: Date.now(),
       catalog: policies.catalog,
-      clients: index,
+      clients,
+      tokens,
+      certificates,
+      clientCertHeader: config.listen.clientCertHeader,
       policies: policies.clients,
       upstreams: upstreamsOf(config, links, policies),
       self: selfOf(config),
@@ -232,6 +234,9 @@ export class Gate {
     if (!swapped) { this.#log.error('the change would not load; what was loaded before stays in force'); return }
     const restart = needsRestart(this.#config, loaded.config)
     if (restart !== undefined) this.#log.warn(`${restart} has changed: that takes effect at the next start`)
+    if (loaded.config?.tokens.keys.length === 0 && (loaded.identities?.keyPairs.length ?? 0) > 0) {
+      this.#log.warn('tokens.keys names no key: access tokens are signed with one of this process alone, so replicas, and this one after a restart, do not accept them')
+    }
     this.#log.info({ snapshot: this.#snapshot.hash, clients: this.#snapshot.policies.size }, 'loaded')
   }
 
@@ -254,6 +259,12 @@ function after (ms: number, callback: () => void): () => void {
   const timer = setTimeout(callback, ms)
   timer.unref()
   return () => { clearTimeout(timer) }
+}
+
+/** TLS material of the client listener. */
+function tlsOf ({ config: { listen: { tls } }, secrets }: Usable): ListenerTls | undefined {
+  const text = (reference: SecretReference | undefined): string | undefined => reference === undefined ? undefined : secrets.get(reference)!.reveal()
+  return tls === undefined ? undefined : { cert: text(tls.cert)!, key: text(tls.key)!, ca: text(tls.clientCa), crl: text(tls.crl) }
 }
 
 function sinkOf (sink: Config['audit']['sinks'][number]): Sink {

@@ -3,6 +3,7 @@ import { createReader, type Sources } from '../config/files.js'
 import { createConfigLoader } from '../config/load.js'
 import type { Config, SecretReference } from '../config/config.js'
 import { loadSources } from '../config/sources.js'
+import { readIdentities, type ReadIdentities } from './identities.js'
 import { unusableSecrets } from './unusable-secrets.js'
 import type { Environment } from '../config/secret-files.js'
 import { readPolicyFiles } from '../config/texts.js'
@@ -15,6 +16,8 @@ import { loadInSteps, type LoadOptions, type PolicySet, type SourceFile } from '
 export interface Loaded {
   readonly config?: Config
   readonly policies?: PolicySet
+  /** keys that callers are known by; absent when the config would not load */
+  readonly identities?: ReadIdentities
   readonly secrets: ReadonlyMap<SecretReference, Secret>
   /** in the order of files and lines; an error among them keeps all of it from serving */
   readonly problems: readonly Problem[]
@@ -52,10 +55,13 @@ export async function loadEverything (configFile: string, environment: Environme
   const policies = await compileSliced(named(read.policies, relative(dirname(path), read.config.policies.path)), now, {
     upstreams: upstreams.map(upstream => upstream.name),
     authnToken: upstreams.filter(upstream => upstream.authnToken !== undefined).map(upstream => upstream.name),
+    issuers: read.config.issuers.map(({ issuer }) => issuer),
+    attachments: read.attachments,
     keepWritten: options.keepWritten
   })
+  const identities = await readIdentities(read.config, policies, read.secrets, options.withSecrets !== false)
   const unusable = options.withSecrets === false ? [] : await unusableSecrets(read.config, read.secrets)
-  return { ...read, policies, problems: [...read.problems, ...unusable, ...policies.problems], texts }
+  return { ...read, policies, identities, problems: [...read.problems, ...unusable, ...policies.problems, ...identities.problems], texts }
 }
 
 /** The same for a policies folder without a narrowgate.yaml: any upstream name goes. */
@@ -64,11 +70,13 @@ export async function loadPolicyFolder (directory: string, now: number, options:
   const path = resolve(directory)
   const read = await readPolicyFiles(reader, { path, place: { file: directory, line: 1, column: 1 } }, dirname(path))
   const files = named(read.sources, relative(dirname(path), path)).map(file => ({ ...file, path: join(directory, file.name) }))
-  const policies = await compileSliced(files, now, { keepWritten: options.keepWritten })
+  const policies = await compileSliced(files, now, { keepWritten: options.keepWritten, attachments: read.attachments })
+  const identities = await readIdentities(undefined, policies, new Map(), false)
   return {
     policies,
+    identities,
     secrets: new Map(),
-    problems: [...read.problems, ...policies.problems],
+    problems: [...read.problems, ...policies.problems, ...identities.problems],
     texts: new Map(files.map(file => [file.path, file.text])),
     hash: reader.hash(),
     sources: reader.sources

@@ -12,7 +12,8 @@ import { declaresBody } from './body.js'
 import { isClosing, noteArriving } from './connection.js'
 import type { Road } from './road.js'
 import { recordEvent } from './record.js'
-import { judge, type GateExchange } from './stages.js'
+import { judgeCall, readTarget, type GateExchange } from './stages.js'
+import { answerToken, isTokenCall } from './token.js'
 import { travel } from './travel.js'
 
 declare module 'fastify' {
@@ -20,7 +21,13 @@ declare module 'fastify' {
 }
 
 /** TLS material of the client listener; absent: plain HTTP. */
-export interface ListenerTls { readonly cert: string, readonly key: string }
+export interface ListenerTls {
+  readonly cert: string
+  readonly key: string
+  /** client certificates are asked for, and believed when one of these authorities issued them */
+  readonly ca?: string
+  readonly crl?: string
+}
 
 /** Node's own limits of the client listener, from security.md ("Must do" 11). A missing Host is refused by judge: node would answer by itself. */
 const PARSER = { maxHeaderSize: 16_384, keepAliveTimeout: 60_000, headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 1000, insecureHTTPParser: false, requireHostHeader: false }
@@ -47,7 +54,7 @@ export function buildProxy (road: Road, log: Logger, tls?: ListenerTls): Fastify
     bodyLimit: Number.MAX_SAFE_INTEGER,
     frameworkErrors: (error: unknown, request: FastifyRequest, reply: FastifyReply) => { lost(road, log, error, request, reply) },
     clientErrorHandler: () => {},
-    ...tls === undefined ? { http: PARSER } : { https: { ...PARSER, ...tls, minVersion: 'TLSv1.2', ALPNProtocols: ['http/1.1'] } }
+    ...tls === undefined ? { http: PARSER } : { https: { ...PARSER, ...tls, ...tls.ca === undefined ? {} : { requestCert: true, rejectUnauthorized: false }, minVersion: 'TLSv1.2', ALPNProtocols: ['http/1.1'] } }
   }
   const app = fastify(options) as unknown as FastifyInstance
   const server = app.server as HttpServer
@@ -61,9 +68,20 @@ export function buildProxy (road: Road, log: Logger, tls?: ListenerTls): Fastify
     const exchange = open(road, request.raw)
     request.exchange = exchange
     if (declaresBody(request.raw)) noteArriving(request.raw, reply.raw, exchange)
-    const refusal = gateIsShut(road, exchange) ?? judge(exchange, request.raw, exchange.time)
-    if (refusal === undefined) { done(); return }
-    refuse(road, exchange, request, reply, slowGuessing(road, exchange, refusal))
+    const early = gateIsShut(road, exchange) ?? readTarget(exchange, request.raw)
+    if (early === undefined && isTokenCall(exchange)) {
+      reply.hijack()
+      answerToken(road, exchange, request.raw, reply.raw).catch((error: unknown) => { lost(road, log, error, request, reply) })
+      return
+    }
+    const settle = (refusal: Rejection | undefined): void => {
+      if (refusal !== undefined) refuse(road, exchange, request, reply, slowGuessing(road, exchange, refusal))
+      else if (reply.raw.destroyed) left(road, exchange, reply)
+      else done()
+    }
+    const refusal = early ?? judgeCall(exchange, request.raw, exchange.time)
+    if (refusal instanceof Promise) refusal.then(settle).catch((error: unknown) => { lost(road, log, error, request, reply) })
+    else settle(refusal)
   })
   // A body is ours to read, whatever it is called: Fastify's text/plain parser would read it away.
   app.removeAllContentTypeParsers()
@@ -116,6 +134,13 @@ function refuse (road: Road, exchange: GateExchange, request: FastifyRequest, re
   exchange.rejection = refusal
   exchange.bytesOut = writeRejection(request.raw, reply.raw, refusal, exchange.id, road.now())
   exchange.status = reply.raw.statusCode
+  recordEvent(road, exchange)
+}
+
+/** The client went away while a signature was checked. */
+function left (road: Road, exchange: GateExchange, reply: FastifyReply): void {
+  reply.hijack()
+  exchange.aborted = true
   recordEvent(road, exchange)
 }
 

@@ -1,4 +1,5 @@
 import type { Failures } from '../clients/failures.js'
+import type { SeenOnce } from '../clients/seen-once.js'
 import type { NetworkList } from '../clients/networks.js'
 import type { AuditEvent } from '../domain/event.js'
 import type { LimitStore } from '../limits/store.js'
@@ -12,6 +13,10 @@ export interface Road {
   readonly metrics: Metrics
   /** sources whose authentication failed again and again */
   readonly failures: Failures
+  /** client ids that assertions failed for again and again */
+  readonly clientFailures: Failures
+  /** ids of proofs and assertions, which may be used once */
+  readonly seen: SeenOnce
   readonly record: (event: AuditEvent) => void
   readonly auditHealthy: () => boolean
   readonly draining: () => boolean

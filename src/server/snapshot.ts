@@ -1,8 +1,11 @@
+import type { Callers } from '../clients/callers.js'
 import type { ClientIndex } from '../clients/identify.js'
+import type { Certificates } from '../clients/mtls.js'
 import type { NetworkList } from '../clients/networks.js'
 import type { Catalog } from '../okta/catalog.js'
 import type { GateSelf } from '../okta/self.js'
 import type { CompiledPolicy } from '../policy/compile.js'
+import type { TokenService } from './identities.js'
 import type { UpstreamRoad } from './upstreams.js'
 
 /**
@@ -15,7 +18,13 @@ export interface Snapshot {
   /** epoch milliseconds */
   readonly loadedAt: number
   readonly catalog: Catalog
-  readonly clients: ClientIndex
+  readonly clients: Pick<Callers, 'identify'> & Pick<ClientIndex, 'allows'>
+  /** the gate's own token endpoint; absent where nobody can call it */
+  readonly tokens?: TokenService
+  /** reads client certificates; absent: there are none to be believed */
+  readonly certificates?: Certificates
+  /** true: the Client-Cert header of trusted proxies is believed (RFC 9440) */
+  readonly clientCertHeader?: boolean
   readonly policies: ReadonlyMap<string, CompiledPolicy>
   readonly upstreams: ReadonlyMap<string, UpstreamRoad>
   /** what no policy may touch */

@@ -1,4 +1,6 @@
 import type { IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Client, PendingProof } from '../domain/client.js'
 import type { Decision } from '../domain/decision.js'
 import type { Exchange } from '../domain/exchange.js'
 import { isRejection, reject, unreachable, type Rejection } from '../domain/rejection.js'
@@ -9,24 +11,40 @@ import { decide } from '../policy/decide.js'
 import { shortExplanation } from '../policy/explain.js'
 import { parseStrictJson } from '../policy/json.js'
 import { checkRequestHeaders } from '../upstream/headers.js'
+import { PresentedCall } from './presented.js'
 import type { Snapshot } from './snapshot.js'
 
 /** An exchange as the server's stages see it. */
 export type GateExchange = Exchange<Snapshot, CompiledPolicy>
 
 /** What the stages need of the raw request. */
-export type RawRequest = Pick<IncomingMessage, 'rawHeaders' | 'headers' | 'httpVersion'>
+export type RawRequest = Pick<IncomingMessage, 'rawHeaders' | 'headers' | 'httpVersion'> & { readonly socket?: Socket }
 
 /**
  * target → identify → operation → decide: everything that can be said before the body has arrived.
  *
- * @returns the refusal, or undefined when the request may go on (`exchange.undecided` tells that the body decides)
+ * @returns the refusal, or undefined when the request may go on (`exchange.undecided` tells that the body decides);
+ *   a promise of it when a signature has to be checked first
  */
-export function judge (exchange: GateExchange, request: RawRequest, now: number): Rejection | undefined {
-  return target(exchange, request) ?? identify(exchange, request, now) ?? operation(exchange) ?? decision(exchange)
+export function judge (exchange: GateExchange, request: RawRequest, now: number): Rejection | undefined | Promise<Rejection | undefined> {
+  return readTarget(exchange, request) ?? judgeCall(exchange, request, now)
 }
 
-function target (exchange: GateExchange, request: RawRequest): Rejection | undefined {
+/** identify → operation → decide, once the target is read. */
+export function judgeCall (exchange: GateExchange, request: RawRequest, now: number): Rejection | undefined | Promise<Rejection | undefined> {
+  exchange.stage = 'identify'
+  const who = exchange.snapshot.clients.identify(new PresentedCall(exchange, request), now)
+  if (who instanceof Promise) return who.then(identified => isRejection(identified) ? identified : judgeKnown(exchange, identified.client, identified.proof, now))
+  return isRejection(who) ? who : judgeKnown(exchange, who, undefined, now)
+}
+
+function judgeKnown (exchange: GateExchange, client: Client, proof: PendingProof | undefined, now: number): Rejection | undefined {
+  exchange.proof = proof
+  return admitClient(exchange, client, now) ?? operation(exchange) ?? decision(exchange)
+}
+
+/** The target stage alone. */
+export function readTarget (exchange: GateExchange, request: RawRequest): Rejection | undefined {
   exchange.stage = 'target'
   const bad = checkRequestHeaders(request.rawHeaders, exchange.method)
   if (bad !== undefined) return bad
@@ -37,11 +55,8 @@ function target (exchange: GateExchange, request: RawRequest): Rejection | undef
   return undefined
 }
 
-function identify (exchange: GateExchange, request: RawRequest, now: number): Rejection | undefined {
-  exchange.stage = 'identify'
+function admitClient (exchange: GateExchange, client: Client, now: number): Rejection | undefined {
   const { snapshot, source } = exchange
-  const client = snapshot.clients.identify(request.headers.authorization, now)
-  if (isRejection(client)) return client
   exchange.client = client
   const policy = snapshot.policies.get(client.id)
   if (policy === undefined) return reject('bad_credential', { detail: 'the client has no policy' })

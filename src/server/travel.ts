@@ -10,6 +10,7 @@ import { forwardedHeaders } from '../upstream/headers.js'
 import type { ForwardResult } from '../upstream/result.js'
 import { writeRejection } from './answer.js'
 import { readBody } from './body.js'
+import { proofUsed } from '../clients/callers.js'
 import { recordEvent } from './record.js'
 import type { Road } from './road.js'
 import { judgeBody, type GateExchange } from './stages.js'
@@ -70,6 +71,11 @@ async function attempt (road: Road, exchange: GateExchange, request: IncomingMes
   if (admission.kind === 'refused') return response.destroyed ? left(exchange) : limited(road, admission)
   if (response.destroyed) { road.limits.cancel(admission.ticket, road.steadyNow()); return left(exchange) }
 
+  if (exchange.proof !== undefined) {
+    const used = await consumeProof(road, exchange)
+    if (used !== undefined || response.destroyed) { road.limits.cancel(admission.ticket, road.steadyNow()); return used ?? left(exchange) }
+  }
+
   exchange.stage = 'forward'
   const result = await send(road, exchange, upstream, admission.ticket, request, response)
   exchange.stage = 'observe'
@@ -97,6 +103,19 @@ class Departure {
   }
 
   get aborted (): boolean { return this.#response.destroyed }
+}
+
+/** Once per request, after the limits have admitted it: Okta's Node SDK sends the same proof again after a 429. */
+async function consumeProof (road: Road, exchange: GateExchange): Promise<Rejection | undefined> {
+  const { value, untilMs } = exchange.proof!
+  exchange.proof = undefined
+  const use = await road.seen.use(exchange.client!.id, value, untilMs, exchange.time)
+  switch (use) {
+    case 'first': return undefined
+    case 'again': return proofUsed()
+    case 'full': return reject('overloaded', { detail: 'no more DPoP proofs of this client can be remembered' })
+    default: return unreachable(use)
+  }
 }
 
 function reserve (road: Road, exchange: GateExchange, upstream: UpstreamRoad, response: ServerResponse): Admission | Promise<Admission> {

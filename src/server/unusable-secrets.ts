@@ -23,10 +23,16 @@ export async function unusableSecrets (config: Config, secrets: ReadonlyMap<Secr
   const cert = tls === undefined ? undefined : secrets.get(tls.cert)
   const key = tls === undefined ? undefined : secrets.get(tls.key)
   if (cert !== undefined && key !== undefined && !isContext({ cert: cert.reveal(), key: key.reveal() })) say(tls!.cert, 'the certificate and its key are not a pair, or one of them is no PEM', 'give the certificate chain and the private key of its first certificate')
+  for (const [reference, what] of [[tls?.clientCa, 'ca'], [tls?.crl, 'crl']] as const) {
+    const pem = reference === undefined ? undefined : secrets.get(reference)
+    if (pem === undefined) continue
+    if (what === 'ca' && !isContext({ ca: pem.reveal() })) say(reference!, 'this is no certificate', 'give a PEM file of the authorities that issue client certificates')
+    if (what === 'crl' && !isContext({ crl: pem.reveal() })) say(reference!, 'this is no revocation list', 'give a PEM file (-----BEGIN X509 CRL-----)')
+  }
   return problems
 }
 
-function isContext (options: { ca?: string, cert?: string, key?: string }): boolean {
+function isContext (options: { ca?: string, crl?: string, cert?: string, key?: string }): boolean {
   try {
     createSecureContext(options)
     return options.ca === undefined || options.ca.includes('-----BEGIN CERTIFICATE-----')

@@ -150,10 +150,33 @@ t.test('who pastes a key instead of its hash does not find it in the message', a
   t.notMatch(problem, /secretsecret/)
 })
 
-t.test('later kinds of authentication are not built yet', async t => {
-  for (const kind of ['privateKeyJwt', 'workload', 'mtls']) {
-    t.ok(problemsOf('', {}, `version: 1\nclient: c\nauthenticate: [{ ${kind}: {} }]\n`).some(problem => problem.includes(`"${kind}" is not built yet`)), kind)
+t.test('every kind of authentication has its problems, with their places', async t => {
+  const table: [string, RegExp][] = [
+    ['{}', /^3:16 this is empty/],
+    [`{ apiKey: { sha256: ${KEY} }, mtls: { dns: a } }`, /^3:16 exactly one of apiKey, privateKeyJwt, workload, mtls/],
+    ['{ privateKeyJwt: {} }', /^3:\d+ "jwks" is missing/],
+    ['{ privateKeyJwt: { jwks: { file: ../x.json } } }', /^3:\d+ a JWK Set is a \.json file inside the policies folder/],
+    ['{ privateKeyJwt: { jwks: { file: keys/none.json } } }', /^3:\d+ there is no such file in the policies folder/],
+    ['{ privateKeyJwt: { jwks: { file: keys/bad.json } } }', /^3:\d+ this file is not JSON/],
+    ['{ privateKeyJwt: { jwks: { file: keys/good.json }, dpop: maybe } }', /^3:\d+ "maybe" is not one of required, optional/],
+    ['{ workload: { issuer: https://b.example, audience: x, claims: { a: b } } }', /^3:\d+ narrowgate\.yaml has no issuer "https:\/\/b\.example"/],
+    ['{ workload: { issuer: https://a.example, audience: x, claims: {} } }', /^3:\d+ this is empty/],
+    ["{ workload: { issuer: https://a.example, audience: x, claims: { a: { pattern: '(' } } } }", /^3:\d+ this is not a regular expression/],
+    ['{ mtls: { dns: a, uri: spiffe://a/b } }', /^3:\d+ exactly one of uri, dns, sha256/],
+    ['{ mtls: { sha256: AB } }', /^3:\d+ "AB" has not the form/]
+  ]
+  const options = { upstreams: ['default'], issuers: ['https://a.example'], attachments: new Map([['keys/bad.json', '{'], ['keys/good.json', '{"keys":[]}']]) }
+  for (const [entry, expected] of table) {
+    const { problems } = loadPolicies([{ path: 'c.yaml', text: `version: 1\nclient: c\nauthenticate: [${entry}]\nallow: [{ operation: getUser }]\n` }], createCatalog, NOW, options)
+    t.match(problems.map(({ line, column, message }) => `${line}:${column} ${message}`)[0], expected, entry)
   }
+  const good = "version: 1\nclient: c\nauthenticate: [{ workload: { issuer: https://a.example, audience: x, claims: { sub: job, n: 1, ref: { pattern: 'main|dev' } } } }]\nallow: [{ operation: getUser }]\n"
+  const { problems, clients } = loadPolicies([{ path: 'c.yaml', text: good }], createCatalog, NOW, options)
+  t.same(problems.filter(problem => problem.severity === 'error'), [])
+  const [entry] = clients.get('c')!.authenticate
+  if (entry?.kind !== 'workload') return t.fail('no workload')
+  const fits = (name: string, value: unknown) => entry.claims.get(name)!(value)
+  t.same([fits('sub', 'job'), fits('sub', 'jobs'), fits('n', 1), fits('n', '1'), fits('ref', 'dev'), fits('ref', 'devel'), fits('ref', 'xmain'), fits('ref', ['main'])], [true, false, true, false, true, false, false, false])
 })
 
 t.test('all problems of all files come together, in order', async t => {

@@ -1,0 +1,84 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { answerTokenRequest, type TokenAnswer } from '../clients/token-endpoint.js'
+import { TOKEN_PATH } from '../clients/token-url.js'
+import { isRejection, reject, type Rejection } from '../domain/rejection.js'
+import type { QueryParameter } from '../domain/target.js'
+import { writeRejection } from './answer.js'
+import { readBody } from './body.js'
+import { recordEvent } from './record.js'
+import type { Road } from './road.js'
+import type { GateExchange } from './stages.js'
+
+/** An assertion, a list of scopes and the rest of the form; nothing honest comes near. */
+const MAX_FORM_BYTES = 65_536
+
+/** True for the one path that the gate answers itself. Judged after the target was parsed: there is one spelling. */
+export function isTokenCall ({ method, target, snapshot }: GateExchange): boolean {
+  return method === 'POST' && target?.path === TOKEN_PATH && snapshot.tokens !== undefined
+}
+
+/** `POST /oauth2/v1/token`: reads the form, lets the clients' room decide, answers and records. */
+export async function answerToken (road: Road, exchange: GateExchange, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  exchange.stage = 'identify'
+  const body = await readBody(request, MAX_FORM_BYTES)
+  if (isRejection(body)) { refuse(road, exchange, request, response, body); return }
+  if ('kind' in body || response.destroyed) { exchange.aborted = true; recordEvent(road, exchange); return }
+  exchange.bytesIn = body.length
+  const { authorization, dpop, 'user-agent': userAgent } = request.headers
+  const answer = await answerTokenRequest({
+    form: readForm(body, request.headers['content-type']),
+    query: exchange.target!.query,
+    authorization,
+    dpop: Array.isArray(dpop) ? dpop.join(', ') : dpop,
+    userAgent
+  }, exchange.snapshot.tokens!.desk(exchange.source, road.seen), exchange.time)
+  exchange.client = answer.client
+  exchange.policy = answer.client === undefined ? undefined : exchange.snapshot.policies.get(answer.client.id)
+  const slowed = slowGuessing(road, exchange, answer)
+  if (slowed !== undefined) { refuse(road, exchange, request, response, slowed); return }
+  exchange.rejection = answer.refusal
+  exchange.detail = answer.refusal === undefined ? 'token endpoint' : undefined
+  write(exchange, response, answer, road.now())
+  recordEvent(road, exchange)
+}
+
+/** Undefined when it is no form. Without a body the parameters are in the query, whatever the media type says. */
+function readForm (body: Buffer, contentType: string | undefined): QueryParameter[] | undefined {
+  if (body.length === 0) return []
+  if (!/^application\/x-www-form-urlencoded(?:\s*;|$)/i.test(contentType ?? '')) return undefined
+  return [...new URLSearchParams(body.toString('utf8'))].map(([name, value]) => ({ name, value, ambiguous: false }))
+}
+
+/** Only failures are shown to the two counters: who proves that it is the client is never held up by those who can't. */
+function slowGuessing (road: Road, exchange: GateExchange, { refusal, client, claimed }: TokenAnswer): Rejection | undefined {
+  if (refusal?.code !== 'bad_credential' || client !== undefined) return undefined
+  const bySource = road.failures.failed(exchange.source, exchange.time)
+  const byClient = claimed === undefined ? undefined : road.clientFailures.failed(`client ${claimed}`, exchange.time)
+  if (bySource !== undefined) return bySource
+  return byClient === undefined ? undefined : reject('too_many_failures', { causes: ['too many failed authentications under this client id'], wait: byClient.wait })
+}
+
+function refuse (road: Road, exchange: GateExchange, request: IncomingMessage, response: ServerResponse, refusal: Rejection): void {
+  exchange.rejection = refusal
+  exchange.bytesOut = writeRejection(request, response, refusal, exchange.id, road.now())
+  exchange.status = response.statusCode
+  recordEvent(road, exchange)
+}
+
+/** RFC 6749 section 5.1: nothing of this may be stored on the way. */
+function write (exchange: GateExchange, response: ServerResponse, { status, body, headers }: TokenAnswer, now: number): void {
+  if (response.destroyed) { exchange.aborted = true; return }
+  const length = Buffer.byteLength(body)
+  response.writeHead(status, [
+    'Content-Type', 'application/json',
+    'Content-Length', String(length),
+    'Cache-Control', 'no-store',
+    'Pragma', 'no-cache',
+    'Date', new Date(now).toUTCString(),
+    'X-Narrowgate-Request-Id', exchange.id,
+    ...headers
+  ])
+  response.end(body)
+  exchange.status = status
+  exchange.bytesOut = length
+}
