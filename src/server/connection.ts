@@ -1,4 +1,5 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { GateExchange } from './stages.js'
 
@@ -39,4 +40,20 @@ export function noteClosing (socket: Duplex): void {
 /** True when an answer on this connection has announced its end: where a next request begins is in doubt. */
 export function isClosing (socket: Duplex): boolean {
   return (socket as Connection)[CLOSING] === true
+}
+
+/**
+ * Keeps the connections that have brought no request yet: node's closeIdleConnections passes over them, and
+ * a closed server no longer times them out, so that a balancer's spare connection would hold up every shutdown.
+ *
+ * @returns a function that ends them
+ */
+export function trackUnused (server: Server, tls: boolean): () => void {
+  const unused = new Set<Socket>()
+  server.on(tls ? 'secureConnection' : 'connection', (socket: Socket) => {
+    unused.add(socket)
+    socket.once('close', () => { unused.delete(socket) })
+  })
+  server.on('request', request => { unused.delete(request.socket) })
+  return () => { for (const socket of unused) socket.destroy() }
 }

@@ -16,6 +16,7 @@ import { formatProblem, hasErrors, type Problem } from '../domain/problem.js'
 import { MemoryStore } from '../limits/memory.js'
 import type { PolicySet } from '../policy/load.js'
 import { buildAdmin, type Readiness } from './admin.js'
+import { trackUnused } from './connection.js'
 import { Identities, type ReadIdentities } from './identities.js'
 import { Links } from './links.js'
 import { loadEverything, type Loaded } from './load.js'
@@ -86,6 +87,7 @@ export class Gate {
   #again = false
   #draining = false
   #proxy: FastifyInstance | undefined
+  #closeUnused: () => void = () => {}
   #admin: FastifyInstance | undefined
 
   constructor (options: GateOptions, loaded: Usable, tokenKeys: TokenKeys) {
@@ -98,7 +100,7 @@ export class Gate {
     this.#links = new Links({ now: Date.now, monotonic: () => performance.now(), after, random: Math.random }, this.#log)
     this.#audit = createAuditLog(loaded.config.audit.sinks.map(sink => sinkOf(sink)))
     this.#snapshot = this.#compose(loaded)
-    this.#watch = watch({ onChange: () => { void this.reload() }, pollMs: options.pollMs })
+    this.#watch = watch({ onChange: () => { this.reload().catch(() => {}) }, pollMs: options.pollMs })
     for (const gauge of gateGauges({ limits: this.#limits, links: this.#links, audit: this.#audit, snapshot: () => this.#snapshot, refusedReloads: () => this.#refusedReloads, reloads: () => this.#reloads, steadyNow })) this.#metrics.gauge(gauge)
     this.#note(loaded, true)
   }
@@ -131,6 +133,7 @@ export class Gate {
     }
     const tls = tlsOf(loaded)
     this.#proxy = buildProxy(road, this.#log, tls)
+    this.#closeUnused = trackUnused(this.#proxy.server, tls !== undefined)
     this.#admin = buildAdmin(() => this.#readiness(), this.#metrics.registry)
     await this.#links.warm()
     await this.#admin.listen({ host: admin.host, port: admin.port })
@@ -166,8 +169,9 @@ export class Gate {
     this.#watch.close()
     const server = this.#proxy!.server
     const closed = this.#proxy!.close()
-    server.closeIdleConnections()
-    const idle = setInterval(() => { server.closeIdleConnections() }, 100)
+    const closeIdle = (): void => { server.closeIdleConnections(); this.#closeUnused() }
+    closeIdle()
+    const idle = setInterval(closeIdle, 100)
     const timer = setTimeout(() => { server.closeAllConnections() }, deadlineMs)
     await closed
     clearTimeout(timer)

@@ -117,7 +117,7 @@ export class Links {
 
   #retire (held: Held): void {
     for (const provider of held.providers) provider.close()
-    const timer = setTimeout(() => { void held.pool.destroy() }, RETIRE_MS)
+    const timer = setTimeout(() => { held.pool.destroy().catch(() => {}) }, RETIRE_MS)
     timer.unref()
     held.pool.close().then(() => { clearTimeout(timer) }, (error: unknown) => { this.#log.debug({ err: error }, 'a retired upstream did not close in time') })
   }

@@ -1,0 +1,98 @@
+import { generateKeyPairSync, type JsonWebKey } from 'node:crypto'
+import { globalAgent } from 'node:https'
+import { createRequire } from 'node:module'
+import t from 'tap'
+import { startEmulator } from '../../src/emulator/server.js'
+import { client, startRig, UPSTREAM_TOKEN, type AuditLine } from '../support/gate.js'
+import { makeCertificate } from '../upstream/certificates.js'
+
+/** What the test uses of Okta's SDK, which is CommonJS. */
+interface Sdk {
+  Client: new (options: Record<string, unknown>) => {
+    userApi: Record<string, (request: Record<string, unknown>) => Promise<User & AsyncIterable<User>>>
+    oauth: { clearCachedAccessToken: () => void, isDPoP: boolean, accessToken: { token_type: string, expires_in: number, access_token: string } | null }
+    requestExecutor: { on: (event: string, listener: (...values: unknown[]) => void) => void }
+  }
+}
+interface User { id: string, profile: Record<string, string> }
+const okta = createRequire(import.meta.url)('@okta/okta-sdk-nodejs') as Sdk
+
+const authority = makeCertificate({ commonName: 'tests', authority: true })
+const leaf = makeCertificate({ commonName: 'gate', names: ['localhost', '127.0.0.1'], issuer: authority })
+const pair = (): { secret: JsonWebKey, open: JsonWebKey } => {
+  const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
+  return { secret: { ...privateKey.export({ format: 'jwk' }), kid: 'one' }, open: { ...publicKey.export({ format: 'jwk' }), kid: 'one' } }
+}
+const keys = { plain: pair(), bound: pair(), either: pair(), stranger: pair() }
+const rules = `allow:
+  - { operation: listUsers, as: list users }
+  - { operation: getUser, as: get user, rateLimit: 3/min }
+`
+const policy = (name: keyof typeof keys, dpop: string): string => client(name, rules, [`privateKeyJwt: { jwks: { file: keys/${name}.json }${dpop} }`]).text
+const policies = {
+  'plain.yaml': policy('plain', ''),
+  'bound.yaml': policy('bound', ', dpop: required'),
+  'either.yaml': policy('either', ', dpop: optional'),
+  ...Object.fromEntries((['plain', 'bound', 'either'] as const).map(name => [`keys/${name}.json`, JSON.stringify({ keys: [keys[name].open] })]))
+}
+
+t.test('Okta\'s Node SDK in its PrivateKey mode, over TLS, unchanged but for URL and key', async t => {
+  const emulator = await startEmulator({ apiTokens: [{ token: UPSTREAM_TOKEN }], users: 25 })
+  t.teardown(() => emulator.close())
+  const rig = await startRig(t, {
+    org: emulator.url,
+    policies,
+    limits: '{}',
+    listen: 'tls: { cert: { file: cert.pem }, key: { file: key.pem } }',
+    files: { 'cert.pem': leaf.cert, 'key.pem': leaf.key }
+  })
+  // The SDK trusts what the process trusts: NODE_EXTRA_CA_CERTS does the same, but is read at start only.
+  globalAgent.options.ca = [authority.cert]
+  const { get } = await import('node:https')
+  const tls = await import('node:tls')
+  await new Promise(r => { const c = tls.connect({ port: rig.port, host: '127.0.0.1', ca: [authority.cert], rejectUnauthorized: false }, () => { const p = c.getPeerX509Certificate()!; t.comment(p.issuer, p.subject, c.authorized, c.authorizationError, p.toString() === leaf.cert, p.validFrom, p.validTo); r(0) }) })
+  { const { X509Certificate } = await import('node:crypto'); const a = new X509Certificate(authority.cert); const l = new X509Certificate(leaf.cert); t.comment(l.checkIssued(a), l.verify(a.publicKey), a.ca) }
+  await new Promise(r => get(rig.publicUrl + '/x', a => { t.comment(a.statusCode); r(0) }).on('error', e => { t.comment(e.message); r(0) }))
+  t.comment(rig.log())
+  const connect = (name: string, key: JsonWebKey): InstanceType<Sdk['Client']> => {
+    return new okta.Client({ orgUrl: rig.publicUrl, authorizationMode: 'PrivateKey', clientId: name, scopes: ['okta.users.read'], privateKey: JSON.stringify(key), cacheMiddleware: null })
+  }
+  const list = async (sdk: InstanceType<Sdk['Client']>): Promise<number> => {
+    let count = 0
+    for await (const user of await sdk.userApi['listUsers']!({ limit: 10 })) if (user.id !== '') count++
+    return count
+  }
+
+  for (const [name, dpop, token] of [['plain', false, ['allowed']], ['bound', true, ['allowed', 'allowed']], ['either', true, ['allowed', 'allowed']]] as const) {
+    const sdk = connect(name, keys[name].secret)
+    t.equal(await list(sdk), 26, `${name}: every user, over three pages`)
+    t.equal(sdk.oauth.isDPoP, dpop, `${name}: bound or not`)
+    t.equal(sdk.oauth.accessToken!.token_type, dpop ? 'DPoP' : 'Bearer')
+    t.ok(sdk.oauth.accessToken!.expires_in > 300)
+    const events = await rig.events(token.length + 3)
+    t.same(events.map(({ outcome }) => outcome), [...token, 'allowed', 'allowed', 'allowed'])
+    const ids = new Set(events.filter(event => event['rule'] !== undefined).map((event: AuditLine) => `${String(event['client'])} ${String(event['authentication'])} ${String(event['keyId'])}`))
+    t.equal(ids.size, 1)
+    t.match([...ids][0], new RegExp(`^${name} privateKeyJwt [0-9a-f]{8}$`), 'who, how, and with which key')
+  }
+
+  const limited = connect('bound', keys.bound.secret)
+  const waits: number[] = []
+  limited.requestExecutor.on('backoff', (_request, _response, _id, delay) => { waits.push(delay as number) })
+  const [first] = [...emulator.org.users.keys()]
+  for (let i = 0; i < 4; i++) t.equal((await limited.userApi['getUser']!({ userId: first })).id, first)
+  t.equal(waits.length, 1, 'the rule let three through; after the wait, the same proof was sent again and was good')
+  t.match((await rig.events(7)).map(event => event['reason'] ?? 'passed').slice(-5), ['passed', 'passed', 'passed', 'rule_limit', 'passed'])
+
+  const wrong = connect('plain', keys.stranger.secret)
+  await t.rejects(list(wrong), { message: /invalid_client|no client with this id/ }, 'a key that is not registered')
+  const events = await rig.events(2)
+  t.match(events.at(-1), { reason: 'bad_credential', status: 401 })
+  t.notMatch(rig.auditText(), /client_assertion=|eyJ/, 'no assertion and no token in any event')
+
+  const revoked = connect('plain', keys.plain.secret)
+  t.equal(await list(revoked), 26)
+  rig.write('policies/keys/plain.json', JSON.stringify({ keys: [keys.stranger.open] }))
+  await rig.gate.reload()
+  await t.rejects(list(revoked), { message: /invalid_client|no client with this id/ }, 'the token of a revoked key is worth nothing, and there is no new one')
+})
