@@ -1,4 +1,5 @@
-import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client'
+import { Counter, Gauge, Registry, collectDefaultMetrics, type Metric } from 'prom-client'
+import { Durations } from './durations.js'
 import type { GateExchange } from './stages.js'
 import { outcomeOf } from './record.js'
 
@@ -21,14 +22,15 @@ export interface GaugeSource {
 export class Metrics {
   readonly registry = new Registry()
   readonly #tally = new Map<string, Map<string, number>>()
-  readonly #gate: Histogram
-  readonly #okta: Histogram
+  readonly #gate: Durations
+  readonly #okta: Durations
 
   constructor () {
     const registers = [this.registry]
     collectDefaultMetrics({ register: this.registry, prefix: 'narrowgate_' })
-    this.#gate = new Histogram({ name: 'narrowgate_gate_seconds', help: 'Time that the gate itself added to an answered request', buckets: GATE_SECONDS, registers })
-    this.#okta = new Histogram({ name: 'narrowgate_okta_seconds', help: 'Time from sending a call to the headers of its answer', buckets: OKTA_SECONDS, registers })
+    this.#gate = new Durations('narrowgate_gate_seconds', 'Time that the gate itself added to an answered request', GATE_SECONDS)
+    this.#okta = new Durations('narrowgate_okta_seconds', 'Time from sending a call to the headers of its answer', OKTA_SECONDS)
+    for (const durations of [this.#gate, this.#okta]) this.registry.registerMetric(durations as unknown as Metric)
     const tally = this.#tally
     const requests: Counter = new Counter({
       name: 'narrowgate_requests_total',

@@ -1,5 +1,4 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { Method } from '../domain/operation.js'
 import { isRejection, reject, unreachable, type Rejection, type RejectionCode } from '../domain/rejection.js'
 import { parseObservation } from '../limits/headers.js'
 import type { Admission, RefusedBy, Ticket } from '../limits/store.js'
@@ -14,7 +13,6 @@ import { proofUsed } from '../clients/callers.js'
 import { recordEvent } from './record.js'
 import type { Road } from './road.js'
 import { judgeBody, type GateExchange } from './stages.js'
-import type { UpstreamRoad } from './upstreams.js'
 
 /** Most leaf paths of a body that an event of an observed client carries. */
 const MAX_BODY_PATHS = 100
@@ -28,7 +26,28 @@ const REFUSALS: Readonly<Record<RefusedBy, RejectionCode>> = {
  * Ends with the answer written and the event recorded.
  */
 export async function travel (road: Road, exchange: GateExchange, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const refusal = await carry(road, exchange, request, response)
+  exchange.stage = 'body'
+  const reading = readBody(request, exchange.snapshot.bodyLimitBytes)
+  let refusal = takeBody(exchange, request, reading instanceof Promise ? await reading : reading)
+  // One pass; a second when a complete answer has proved that Okta refused before it executed anything. It spends budget.
+  for (let again = refusal === undefined && !exchange.aborted; again;) {
+    exchange.stage = 'admit'
+    const asked = reserve(road, exchange, response)
+    const admission = asked instanceof Promise ? await asked : asked
+    const ticket = admitted(road, exchange, admission, response)
+    if (ticket === undefined || isRejection(ticket)) { refusal = ticket; break }
+    if (exchange.proof !== undefined) {
+      refusal = await consumeProof(road, exchange)
+      if (refusal !== undefined) { road.limits.cancel(ticket, road.steadyNow()); break }
+    }
+    exchange.stage = 'forward'
+    const result = await send(road, exchange, ticket, request, response)
+    exchange.stage = 'observe'
+    settle(road, exchange, ticket, result)
+    again = result.kind === 'credential_refused' && mayCallAgain(exchange, result)
+    refusal = again ? undefined : conclude(exchange, result, response)
+    if (again) exchange.resent = true
+  }
   if (refusal !== undefined) {
     exchange.rejection = refusal
     if (!exchange.aborted) {
@@ -39,59 +58,23 @@ export async function travel (road: Road, exchange: GateExchange, request: Incom
   recordEvent(road, exchange)
 }
 
-async function carry (road: Road, exchange: GateExchange, request: IncomingMessage, response: ServerResponse): Promise<Rejection | undefined> {
-  exchange.stage = 'body'
-  const reading = readBody(request, exchange.snapshot.bodyLimitBytes)
-  const body = reading instanceof Promise ? await reading : reading
+/** The body has arrived: judged where it decides. */
+function takeBody (exchange: GateExchange, request: IncomingMessage, body: Awaited<ReturnType<typeof readBody>>): Rejection | undefined {
   if (isRejection(body)) return body
-  if ('kind' in body) return left(exchange)
+  if ('kind' in body) { exchange.aborted = true; return undefined }
   exchange.body = body
   exchange.bytesIn = body.length
-  if (exchange.undecided) {
-    const refusal = judgeBody(exchange, request, body)
-    if (refusal !== undefined) return refusal
-  }
+  const refusal = exchange.undecided ? judgeBody(exchange, request, body) : undefined
   if (exchange.policy!.mode === 'observe' || exchange.wouldDeny !== undefined) noteBodyPaths(exchange, request)
-
-  const first = await attempt(road, exchange, request, response)
-  if (first !== 'again') return first
-  // A complete answer has proved that Okta refused before it executed anything: the one other resend, which spends budget.
-  exchange.resent = true
-  const second = await attempt(road, exchange, request, response)
-  return second === 'again' ? reject('upstream_credential') : second
+  return refusal
 }
 
-/** One admitted call. 'again': Okta refused the credential and the provider has another one. */
-async function attempt (road: Road, exchange: GateExchange, request: IncomingMessage, response: ServerResponse): Promise<Rejection | undefined | 'again'> {
-  const upstream = exchange.snapshot.upstreams.get(exchange.policy!.upstream)
-  if (upstream === undefined) return reject('credential_unavailable', { detail: 'the upstream of this policy is not configured' })
-  exchange.stage = 'admit'
-  const asked = reserve(road, exchange, upstream, response)
-  const admission = asked instanceof Promise ? await asked : asked
-  if (admission.kind === 'refused') return response.destroyed ? left(exchange) : limited(road, admission)
-  if (response.destroyed) { road.limits.cancel(admission.ticket, road.steadyNow()); return left(exchange) }
-
-  if (exchange.proof !== undefined) {
-    const used = await consumeProof(road, exchange)
-    if (used !== undefined || response.destroyed) { road.limits.cancel(admission.ticket, road.steadyNow()); return used ?? left(exchange) }
-  }
-
-  exchange.stage = 'forward'
-  const result = await send(road, exchange, upstream, admission.ticket, request, response)
-  exchange.stage = 'observe'
-  note(exchange, result)
-  switch (result.kind) {
-    case 'answered': return answered(exchange, result, response)
-    case 'aborted': exchange.aborted = true; exchange.detail = result.failure?.cause; return undefined
-    case 'credential_refused': {
-      const provider = exchange.rule!.credential === 'authnToken' ? upstream.credentials.authnToken : upstream.credentials.upstream
-      return !exchange.resent && result.generation !== undefined && provider?.invalidate(result.generation) === true
-        ? 'again'
-        : reject('upstream_credential')
-    }
-    case 'failed': return failed(result)
-    default: return unreachable(result)
-  }
+/** The ticket of an admitted call; a refusal; undefined when the client has left meanwhile. */
+function admitted (road: Road, exchange: GateExchange, admission: Admission, response: ServerResponse): Ticket | Rejection | undefined {
+  if (!response.destroyed) return admission.kind === 'admitted' ? admission.ticket : limited(road, admission)
+  if (admission.kind === 'admitted') road.limits.cancel(admission.ticket, road.steadyNow())
+  exchange.aborted = true
+  return undefined
 }
 
 /** Tells a call that waits for its turn that its client has left. */
@@ -118,10 +101,9 @@ async function consumeProof (road: Road, exchange: GateExchange): Promise<Reject
   }
 }
 
-function reserve (road: Road, exchange: GateExchange, upstream: UpstreamRoad, response: ServerResponse): Admission | Promise<Admission> {
-  const { policy, rule, operation } = exchange
+function reserve (road: Road, { snapshot, policy, rule, operation }: GateExchange, response: ServerResponse): Admission | Promise<Admission> {
   return road.limits.reserve({
-    plan: upstream.plans[operation!.index]!,
+    plan: snapshot.upstreams.get(policy!.upstream)!.plans[operation!.index]!,
     credential: rule!.credential,
     client: policy!.client,
     share: policy!.share,
@@ -130,14 +112,14 @@ function reserve (road: Road, exchange: GateExchange, upstream: UpstreamRoad, re
   }, road.steadyNow())
 }
 
-async function send (road: Road, exchange: GateExchange, upstream: UpstreamRoad, ticket: Ticket, request: IncomingMessage, response: ServerResponse): Promise<ForwardResult> {
-  const { limits } = road
+function send (road: Road, exchange: GateExchange, ticket: Ticket, request: IncomingMessage, response: ServerResponse): Promise<ForwardResult> {
+  const upstream = exchange.snapshot.upstreams.get(exchange.policy!.upstream)!
   const authn = isAuthn(exchange.operation!)
   let sentAt = 0
   let headersAt = 0
-  const result = await forward({
+  return forward({
     dispatch: upstream.dispatch,
-    method: exchange.operation!.method satisfies Method,
+    method: exchange.operation!.method,
     target: exchange.target!,
     headers: forwardedHeaders(request.rawHeaders, authn),
     body: exchange.body!.length === 0 ? null : exchange.body!,
@@ -151,22 +133,40 @@ async function send (road: Road, exchange: GateExchange, upstream: UpstreamRoad,
     onHeaders: ({ status, rate }) => {
       headersAt = road.clock()
       const now = road.steadyNow()
-      limits.settle(ticket, parseObservation(status, rate.limit, rate.remaining, rate.reset, now, road.now()), now)
+      road.limits.settle(ticket, parseObservation(status, rate.limit, rate.remaining, rate.reset, now, road.now()), now)
     },
     onAnswer: () => { exchange.gateMs = (sentAt - exchange.clock) + (road.clock() - headersAt) }
   })
-  const now = road.steadyNow()
-  if (result.sent) limits.release(ticket, now)
-  else limits.cancel(ticket, now)
-  return result
 }
 
-function note (exchange: GateExchange, result: ForwardResult): void {
+/** The call is over: its budgets are settled, and what is known of it stands in the exchange. */
+function settle ({ limits, steadyNow }: Road, exchange: GateExchange, ticket: Ticket, result: ForwardResult): void {
+  if (result.sent) limits.release(ticket, steadyNow())
+  else limits.cancel(ticket, steadyNow())
   if (result.resent) exchange.resent = true
   exchange.upstreamStatus = result.status
   exchange.oktaRequestId = result.oktaRequestId
   exchange.upstreamMs = result.upstreamMs
   exchange.bytesOut = result.bytesOut
+}
+
+/** Okta refused the gate's credential: one more call makes sense when the provider has another one. */
+function mayCallAgain (exchange: GateExchange, result: ForwardResult): boolean {
+  const { credentials } = exchange.snapshot.upstreams.get(exchange.policy!.upstream)!
+  const provider = exchange.rule!.credential === 'authnToken' ? credentials.authnToken : credentials.upstream
+  const renewed = result.generation !== undefined && provider?.invalidate(result.generation) === true
+  return renewed && !exchange.resent
+}
+
+/** What a finished call comes to: undefined when its answer has gone out or nobody waits for one. */
+function conclude (exchange: GateExchange, result: ForwardResult, response: ServerResponse): Rejection | undefined {
+  switch (result.kind) {
+    case 'answered': return answered(exchange, result, response)
+    case 'aborted': exchange.aborted = true; exchange.detail = result.failure?.cause; return undefined
+    case 'credential_refused': return reject('upstream_credential')
+    case 'failed': return failed(result)
+    default: return unreachable(result)
+  }
 }
 
 function answered (exchange: GateExchange, result: ForwardResult & { kind: 'answered' }, response: ServerResponse): undefined {
@@ -189,12 +189,6 @@ function failed ({ failure, credential, mayHaveHappened, sent }: ForwardResult &
 function limited (road: Road, { by, wait }: Extract<Admission, { kind: 'refused' }>): Rejection {
   const untilMs = road.now() + (wait.untilMs - road.steadyNow())
   return reject(REFUSALS[by], { wait: { ...wait, untilMs } })
-}
-
-/** The client went away before anything was sent for it. */
-function left (exchange: GateExchange): undefined {
-  exchange.aborted = true
-  return undefined
 }
 
 function noteBodyPaths (exchange: GateExchange, request: IncomingMessage): void {
