@@ -48,12 +48,6 @@ t.test('Okta\'s Node SDK in its PrivateKey mode, over TLS, unchanged but for URL
   })
   // The SDK trusts what the process trusts: NODE_EXTRA_CA_CERTS does the same, but is read at start only.
   globalAgent.options.ca = [authority.cert]
-  const { get } = await import('node:https')
-  const tls = await import('node:tls')
-  await new Promise(r => { const c = tls.connect({ port: rig.port, host: '127.0.0.1', ca: [authority.cert], rejectUnauthorized: false }, () => { const p = c.getPeerX509Certificate()!; t.comment(p.issuer, p.subject, c.authorized, c.authorizationError, p.toString() === leaf.cert, p.validFrom, p.validTo); r(0) }) })
-  { const { X509Certificate } = await import('node:crypto'); const a = new X509Certificate(authority.cert); const l = new X509Certificate(leaf.cert); t.comment(l.checkIssued(a), l.verify(a.publicKey), a.ca) }
-  await new Promise(r => get(rig.publicUrl + '/x', a => { t.comment(a.statusCode); r(0) }).on('error', e => { t.comment(e.message); r(0) }))
-  t.comment(rig.log())
   const connect = (name: string, key: JsonWebKey): InstanceType<Sdk['Client']> => {
     return new okta.Client({ orgUrl: rig.publicUrl, authorizationMode: 'PrivateKey', clientId: name, scopes: ['okta.users.read'], privateKey: JSON.stringify(key), cacheMiddleware: null })
   }
@@ -85,14 +79,18 @@ t.test('Okta\'s Node SDK in its PrivateKey mode, over TLS, unchanged but for URL
   t.match((await rig.events(7)).map(event => event['reason'] ?? 'passed').slice(-5), ['passed', 'passed', 'passed', 'rule_limit', 'passed'])
 
   const wrong = connect('plain', keys.stranger.secret)
-  await t.rejects(list(wrong), { message: /invalid_client|no client with this id/ }, 'a key that is not registered')
+  // After a token call that failed the SDK calls with "Bearer undefined", and shows that answer.
+  const failed = await list(wrong).then(() => undefined, (error: unknown) => error)
+  t.match(failed, { status: 401, errorCauses: [{ errorSummary: /token call failed/ }] }, 'a key that is not registered')
   const events = await rig.events(2)
-  t.match(events.at(-1), { reason: 'bad_credential', status: 401 })
+  t.match(events[0], { reason: 'bad_credential', status: 401, detail: /no client with this id has registered a key/, path: '/oauth2/v1/token' })
+  t.notOk('client' in events[0]!, 'nobody was proved to be the client')
   t.notMatch(rig.auditText(), /client_assertion=|eyJ/, 'no assertion and no token in any event')
 
   const revoked = connect('plain', keys.plain.secret)
   t.equal(await list(revoked), 26)
   rig.write('policies/keys/plain.json', JSON.stringify({ keys: [keys.stranger.open] }))
   await rig.gate.reload()
-  await t.rejects(list(revoked), { message: /invalid_client|no client with this id/ }, 'the token of a revoked key is worth nothing, and there is no new one')
+  const refused = await list(revoked).then(() => undefined, (error: unknown) => error)
+  t.match(refused, { status: 401 }, 'the token of a revoked key is worth nothing, and there is no new one')
 })

@@ -84,10 +84,14 @@ export interface Rig {
   admin (path: string): Promise<{ status: number, text: string }>
 }
 
+function publicUrlOf ({ publicUrl, listen }: RigOptions, port: number): string {
+  return publicUrl ?? `${listen?.includes('tls:') === true ? 'https' : 'http'}://127.0.0.1:${port}`
+}
+
 /** The text of narrowgate.yaml. */
 export function configText (options: RigOptions, port: number): string {
   return `listen: { host: '${options.host ?? '127.0.0.1'}', port: ${port}, ${options.listen ?? ''} }
-publicUrl: ${options.publicUrl ?? `http://127.0.0.1:${port}`}
+publicUrl: ${publicUrlOf(options, port)}
 admin: { host: 127.0.0.1, port: 0 }
 policies: ./policies
 upstreams:
@@ -137,7 +141,7 @@ export async function startRig (t: Teardown, options: RigOptions): Promise<Rig> 
     folder,
     configFile,
     port,
-    publicUrl: options.publicUrl ?? `http://127.0.0.1:${port}`,
+    publicUrl: publicUrlOf(options, port),
     adminUrl: gate.adminUrl,
     write,
     log: () => log,

@@ -5,7 +5,7 @@ export interface Certificate { readonly cert: string, readonly key: string, read
 
 export interface CertificateOptions {
   readonly commonName: string
-  /** DNS names; an IPv4 address is written as such */
+  /** DNS names; an IPv4 address and a URI are written as such */
   readonly names?: readonly string[]
   readonly issuer?: Certificate
   readonly notAfter?: Date
@@ -28,7 +28,7 @@ export function makeCertificate (options: CertificateOptions): Certificate {
   const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const name = sequence(tlv(0x31, sequence(oid('550403'), tlv(0x0c, Buffer.from(options.commonName)))))
   const spki = publicKey.export({ type: 'spki', format: 'der' })
-  const alternative = (options.names ?? []).map(text => /^[\d.]+$/.test(text) ? tlv(0x87, Buffer.from(text.split('.').map(Number))) : tlv(0x82, Buffer.from(text)))
+  const alternative = (options.names ?? []).map(text => /^[\d.]+$/.test(text) ? tlv(0x87, Buffer.from(text.split('.').map(Number))) : tlv(text.includes(':') ? 0x86 : 0x82, Buffer.from(text)))
   const extensions = [
     extension('551d13', true, options.authority === true ? sequence(boolean) : sequence()),
     extension('551d0e', false, tlv(0x04, createHash('sha1').update(spki).digest())),
@@ -47,7 +47,7 @@ export function makeCertificate (options: CertificateOptions): Certificate {
   const signature = sign('sha256', signed, options.issuer?.private ?? privateKey)
   const der = sequence(signed, ECDSA_SHA256, tlv(0x03, Buffer.from([0]), signature))
   return {
-    cert: `-----BEGIN CERTIFICATE-----\n${der.toString('base64').replace(/.{64}/g, '$&\n')}\n-----END CERTIFICATE-----\n`,
+    cert: `-----BEGIN CERTIFICATE-----\n${der.toString('base64').match(/.{1,64}/g)!.join('\n')}\n-----END CERTIFICATE-----\n`,
     key: privateKey.export({ type: 'pkcs8', format: 'pem' }) as string,
     name,
     private: privateKey
