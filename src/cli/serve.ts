@@ -21,10 +21,14 @@ export async function serve (options: { config: string }): Promise<number> {
     return 2
   }
   const running = gate
-  process.on('SIGHUP', () => { running.reopenAudit(); void running.reload() })
+  process.on('SIGHUP', () => {
+    running.reopenAudit()
+    running.reload().catch((error: unknown) => { log.error({ err: error }, 'a reload failed') })
+  })
   log.info({ url: running.url, adminUrl: running.adminUrl, pid: process.pid }, 'listening')
   return await new Promise(resolve => {
-    closeWithGrace({ delay: DRAIN_MS + 5000, skip: ['beforeExit'] }, async ({ signal, err }) => {
+    // close-with-grace would take SIGHUP for a reason to stop.
+    closeWithGrace({ delay: DRAIN_MS + 5000, skip: ['beforeExit', 'SIGHUP'] }, async ({ signal, err }) => {
       if (err !== undefined) log.fatal({ err }, 'an uncaught fault: the gate drains and exits')
       else log.info({ signal }, 'draining')
       await running.drain(err === undefined ? DRAIN_MS : 1000)

@@ -84,7 +84,7 @@ function outsideRequests (wanted) {
   const shape = (method, template) => `${method} ${template.replace(/\{[^}]*\}/g, '{}')}`
   const listed = new Set(wanted.map(entry => shape(entry.method, entry.path)))
   return createCatalog().operations
-    .filter(operation => !listed.has(shape(operation.method, operation.template)))
+    .filter(operation => operation.template !== TOKEN_ENDPOINT && !listed.has(shape(operation.method, operation.template)))
     .map(operation => ({ method: operation.method, target: operation.template.replace(/\{[^}]*\}/g, 'x0000000000000000001') }))
 }
 
