@@ -1,5 +1,8 @@
 import type { Problem } from '../domain/problem.js'
+import { orgLimitFor } from '../okta/buckets.js'
+import { oktaOperations } from '../okta/operations.js'
 import { endOfDay, isLoopback } from './formats.js'
+import { nearest } from './nearest.js'
 import type { ConfigYaml, Path } from './yaml.js'
 
 const WARN_AHEAD_MS = 30 * 86_400_000
@@ -12,7 +15,7 @@ const ANY_ADDRESS: ReadonlySet<string> = new Set(['0.0.0.0', '::'])
  * @param now epoch milliseconds; time makes warnings, never errors
  */
 export function checkRules (yaml: ConfigYaml, now: number): Problem[] {
-  return [...notBuilt(yaml), ...listeners(yaml), ...origins(yaml), ...privateIssuers(yaml), ...exceptions(yaml, now), ...repetitions(yaml)]
+  return [...notBuilt(yaml), ...listeners(yaml), ...origins(yaml), ...privateIssuers(yaml), ...exceptions(yaml, now), ...repetitions(yaml), ...unknownBuckets(yaml)]
 }
 
 function notBuilt (yaml: ConfigYaml): Problem[] {
@@ -23,11 +26,20 @@ function notBuilt (yaml: ConfigYaml): Problem[] {
   if (typeof workers === 'number' && workers > 1) refuse(['workers'], 'more than one worker is not built yet')
   if (get(value, ['limits', 'store', 'redis']) !== undefined) refuse(['limits', 'store', 'redis'], 'the Redis store is not built yet; use memory')
   if (get(value, ['limits', 'onStoreLoss']) !== undefined) refuse(['limits', 'onStoreLoss'], 'onStoreLoss is not built yet: it comes with the Redis store')
-  for (const name of upstreamNames(value)) {
-    const path = ['upstreams', name, 'credential', 'serviceApp', 'dpop']
-    if (get(value, path) === true) refuse(path, 'DPoP is not built yet; leave it out or write false')
-  }
   return problems
+}
+
+/** A misspelt bucket would be a limit that nobody keeps. A warning: operations.yaml may bring buckets of its own. */
+function unknownBuckets (yaml: ConfigYaml): Problem[] {
+  const org = get(yaml.value, ['limits', 'org'])
+  if (typeof org !== 'object' || org === null) return []
+  const buckets = [...new Set(oktaOperations.map(operation => operation.bucket))]
+  return Object.keys(org).filter(key => key !== '*' && !buckets.some(bucket => orgLimitFor(bucket, { [key]: 1 }) !== undefined)).map(key => {
+    const near = nearest(key, buckets)
+    return yaml.problem(['limits', 'org', key], `no rate limit bucket of Okta's catalogue is called "${key}": the line has no effect on its operations`, {
+      what: 'key', severity: 'warning', hint: near === undefined ? undefined : `did you mean "${near}"?`
+    })
+  })
 }
 
 function listeners (yaml: ConfigYaml): Problem[] {

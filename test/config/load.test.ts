@@ -238,3 +238,9 @@ t.test('the published schema accepts what the loader accepts, defaults left out'
   for (const text of [minimal, full]) t.equal(validate(parse(text)), true, JSON.stringify(validate.errors))
   for (const text of ['{}', minimal + 'x: 1\n', minimal.replace('{ file: key.pem }', 'secret')]) t.equal(validate(parse(text)), false)
 })
+
+t.test('a bucket of limits.org that no operation is in is said, with the nearest one', async t => {
+  const said = (org: string) => load(minimal + `limits: { org: { ${org} } }\n`).problems.map(formatProblem)
+  t.match(said("'/api/v1/userz': 600"), [/warning: no rate limit bucket .* "\/api\/v1\/userz".*did you mean "\/api\/v1\/users"\?/])
+  t.same(said("'/api/v1/users': 600, 'GET /api/v1/users/{id}': 1000, 'POST,PUT,DELETE /api/v1/users/{id}': 600, '*': 300"), [])
+})
