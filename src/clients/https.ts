@@ -38,6 +38,7 @@ export function fetchIssuerKeys ({ issuer, jwksUrl, allowPrivateNetwork, ca }: I
     if (protocol !== 'https:' && !(protocol === 'http:' && allowPrivateNetwork)) throw new Error('the URL is not https')
     const signal = AbortSignal.timeout(TIMEOUT_MS)
     const answer = await request(url, { dispatcher: agent, signal, headers: { accept: 'application/json' }, headersTimeout: TIMEOUT_MS, bodyTimeout: TIMEOUT_MS })
+    answer.body.on('error', () => {}) // destroyed on purpose
     if (answer.statusCode !== 200) { answer.body.destroy(); throw new Error(`answered ${answer.statusCode}`) }
     const pieces: Buffer[] = []
     let size = 0

@@ -37,7 +37,7 @@ export async function answerToken (road: Road, exchange: GateExchange, request: 
   const slowed = slowGuessing(road, exchange, answer)
   if (slowed !== undefined) { refuse(road, exchange, request, response, slowed); return }
   exchange.rejection = answer.refusal
-  exchange.detail = answer.refusal === undefined ? 'token endpoint' : undefined
+  exchange.detail = answer.refusal === undefined ? 'token endpoint' : unprovedClaim(answer)
   write(exchange, response, answer, road.now())
   recordEvent(road, exchange)
 }
@@ -63,6 +63,12 @@ function refuse (road: Road, exchange: GateExchange, request: IncomingMessage, r
   exchange.bytesOut = writeRejection(request, response, refusal, exchange.id, road.now())
   exchange.status = response.statusCode
   recordEvent(road, exchange)
+}
+
+/** For operators: whom a refused assertion said that it was from. Not proved, so it is no `client` of the event. */
+function unprovedClaim ({ refusal, client, claimed }: TokenAnswer): string | undefined {
+  if (client !== undefined || claimed === undefined || !/^[A-Za-z0-9._-]+$/.test(claimed)) return undefined
+  return `${refusal!.causes.join('; ')} (it claims to be from ${claimed})`
 }
 
 /** RFC 6749 section 5.1: nothing of this may be stored on the way. */

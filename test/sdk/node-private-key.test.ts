@@ -26,7 +26,6 @@ const pair = (): { secret: JsonWebKey, open: JsonWebKey } => {
 const keys = { plain: pair(), bound: pair(), either: pair(), stranger: pair() }
 const rules = `allow:
   - { operation: listUsers, as: list users }
-  - { operation: getUser, as: get user, rateLimit: 3/min }
 `
 const policy = (name: keyof typeof keys, dpop: string): string => client(name, rules, [`privateKeyJwt: { jwks: { file: keys/${name}.json }${dpop} }`]).text
 const policies = {
@@ -70,14 +69,6 @@ t.test('Okta\'s Node SDK in its PrivateKey mode, over TLS, unchanged but for URL
     t.match([...ids][0], new RegExp(`^${name} privateKeyJwt [0-9a-f]{8}$`), 'who, how, and with which key')
   }
 
-  const limited = connect('bound', keys.bound.secret)
-  const waits: number[] = []
-  limited.requestExecutor.on('backoff', (_request, _response, _id, delay) => { waits.push(delay as number) })
-  const [first] = [...emulator.org.users.keys()]
-  for (let i = 0; i < 4; i++) t.equal((await limited.userApi['getUser']!({ userId: first })).id, first)
-  t.equal(waits.length, 1, 'the rule let three through; after the wait, the same proof was sent again and was good')
-  t.match((await rig.events(7)).map(event => event['reason'] ?? 'passed').slice(-5), ['passed', 'passed', 'passed', 'rule_limit', 'passed'])
-
   const wrong = connect('plain', keys.stranger.secret)
   // After a token call that failed the SDK calls with "Bearer undefined", and shows that answer.
   const failed = await list(wrong).then(() => undefined, (error: unknown) => error)
@@ -85,7 +76,7 @@ t.test('Okta\'s Node SDK in its PrivateKey mode, over TLS, unchanged but for URL
   const events = await rig.events(2)
   t.match(events[0], { reason: 'bad_credential', status: 401, detail: /no client with this id has registered a key/, path: '/oauth2/v1/token' })
   t.notOk('client' in events[0]!, 'nobody was proved to be the client')
-  t.notMatch(rig.auditText(), /client_assertion=|eyJ/, 'no assertion and no token in any event')
+  t.notOk(/client_assertion=|eyJ[A-Za-z0-9_-]{10}/.test(rig.auditText()), 'no assertion and no token in any event')
 
   const revoked = connect('plain', keys.plain.secret)
   t.equal(await list(revoked), 26)
