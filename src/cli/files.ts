@@ -34,6 +34,11 @@ export async function loadFiles (shell: Shell, options: FileOptions): Promise<Lo
   return await loadPolicyFolder(POLICIES_FOLDER, shell.now(), { keepWritten: true })
 }
 
+/** Whether a command that can do without files has some to load. */
+export function hasFiles ({ config, policies }: FileOptions): boolean {
+  return config !== undefined || policies !== undefined || existsSync(CONFIG_FILE) || existsSync(POLICIES_FOLDER)
+}
+
 /** What could not be read is said where the config refers to it; what was read and is no use stays an error. */
 function withoutSecrets ({ config, secrets, problems }: Loaded): readonly Problem[] {
   if (config === undefined) return problems

@@ -2,9 +2,13 @@ import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import type { CheckOptions } from './check.js'
 import type { DemoOptions } from './demo.js'
+import type { DiffOptions } from './diff.js'
+import type { EntitlementOptions } from './entitlements.js'
 import { EXIT } from './exit.js'
 import type { ExplainOptions } from './explain.js'
+import type { ImportOptions } from './import.js'
 import type { InitOptions } from './init.js'
+import type { LearnCommandOptions } from './learn.js'
 import { processShell, type Shell } from './shell.js'
 import { printable } from './style.js'
 import { UsageFault } from './usage.js'
@@ -52,6 +56,49 @@ const commands: ReadonlyArray<(program: Command, shell: Shell, finish: Finish) =
       .argument('<method>', 'e.g. GET')
       .argument('<target>', 'e.g. /api/v1/users/00u1?limit=2')
       .action((method: string, target: string, options: ExplainOptions) => finish(import('./explain.js').then(({ explain }) => explain(shell, method, target, options))))
+  },
+  (program, shell, finish) => {
+    program.command('diff').description('what each client gains and loses between two versions of the policies, with a request that shows it')
+      .argument('<old>', 'a policies folder, a policy file, or a git revision: REV:path')
+      .argument('<new>', 'likewise')
+      .option('--client <id>', 'only this client')
+      .option('--replay <files...>', 'audit logs of the gate: lists the recorded calls whose decision changes')
+      .option('--json', 'print the differences as JSON')
+      .option('--markdown', 'print them as Markdown, for a pull request')
+      .action((before: string, after: string, options: DiffOptions) => finish(import('./diff.js').then(({ diff }) => diff(shell, before, after, options))))
+  },
+  (program, shell, finish) => {
+    program.command('learn').description('the smallest policy that admits what an audit log shows, with its evidence')
+      .requiredOption('--from <files...>', 'audit logs of the gate: JSON lines, gzipped or not, - for standard input')
+      .option('-c, --config <file>', 'narrowgate.yaml, for operations.yaml and what the clients\' policies say beside rules')
+      .option('--policies <dir>', 'a policies folder, without a narrowgate.yaml')
+      .option('--client <id>', 'only this client')
+      .option('--generalise <n>', 'a path parameter with at most n values gets a list of them; 0: none does (default: 3)')
+      .option('--merge <policy>', 'print the patch that this policy file needs')
+      .option('--directory <dir>', 'write one file per client there')
+      .option('--json', 'print rules and evidence as JSON')
+      .action((options: LearnCommandOptions) => finish(import('./learn.js').then(({ learn }) => learn(shell, options))))
+  },
+  (program, shell, finish) => {
+    program.command('import').description('a policy from a plain list of operations, a HAR file or a Postman collection')
+      .argument('<file>', 'lines like `name METHOD: /path?query (remark)`, or JSON; - for standard input')
+      .option('-c, --config <file>', 'narrowgate.yaml, for the operations that operations.yaml declares')
+      .option('--policies <dir>', 'a policies folder, without a narrowgate.yaml')
+      .option('--client <id>', 'client id of the policy (default: imported)')
+      .option('--json', 'print rules and findings as JSON')
+      .action((file: string, options: ImportOptions) => finish(import('./import.js').then(({ importFile }) => importFile(shell, file, options))))
+  },
+  (program, shell, finish) => {
+    program.command('entitlements').description('the OAuth scopes and admin rights that the policies need, what else those open, what is never used')
+      .option('-c, --config <file>', 'narrowgate.yaml')
+      .option('--policies <dir>', 'a policies folder, without a narrowgate.yaml')
+      .option('--client <ids...>', 'only these clients')
+      .option('--upstream <name>', 'only the clients of this upstream')
+      .option('--usage <files...>', 'audit logs of the gate: adds the rules that no call has needed')
+      .option('--days <n>', 'how far back a use counts (default: 90)')
+      .option('--json', 'print the report as JSON')
+      .option('--markdown', 'print the report as Markdown')
+      .action((options: EntitlementOptions) => finish(import('./entitlements.js').then(({ entitlements }) => entitlements(shell, options))))
   },
   (program, shell, finish) => {
     const keys = program.command('keys').description('client keys')
