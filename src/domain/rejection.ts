@@ -29,6 +29,8 @@ export const rejections = {
   rate_limit: { status: 429, errorCode: 'E0000047', message: 'The gate keeps this upstream at half of Okta\'s rate limit; that allowance is used up.' },
   client_share: { status: 429, errorCode: 'E0000047', message: 'This client has used its share of the rate limit.' },
   rule_limit: { status: 429, errorCode: 'E0000047', message: 'The rule that allows this call has used its own rate limit.' },
+  user_limit: { status: 429, errorCode: 'E0000047', message: 'Too many sign-ins of this user within a second.' },
+  limits_unavailable: { status: 503, errorCode: 'E0000009', message: 'The gate cannot tell at the moment how much of the rate limit is left.' },
   concurrency: { status: 429, errorCode: 'E0000047', message: 'Too many calls are in flight at once.' },
   bucket_closed: { status: 429, errorCode: 'E0000047', message: 'Okta answered 429; the gate holds this bucket closed until it resets.' },
   too_many_failures: { status: 429, errorCode: 'E0000047', message: 'Too many failed authentications from this address.' },

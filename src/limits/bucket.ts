@@ -1,7 +1,9 @@
 import type { CredentialKind } from '../domain/decision.js'
 import { unreachable } from '../domain/rejection.js'
 import { allowance, clientAllowance, learnOrg, orgLimit, orgSource } from './allowance.js'
+import { floorOf, Floors, Turns } from './claims.js'
 import { RESET_HORIZON_MS, type Observation } from './headers.js'
+import { Narrowed, type Loss, type Seen } from './narrow.js'
 import { ProbeQueue } from './probe.js'
 import { Remaining, RESET_GUARD_MS } from './remaining.js'
 import type { BucketPlan, BucketView, LimitCall, Refused, RefusedBy } from './store.js'
@@ -39,6 +41,9 @@ export class BucketState {
   readonly #authnToken = new Remaining()
   readonly #clients = new Map<string, ClientState>()
   readonly #list: ClientState[] = []
+  #floors: Floors | undefined
+  #turns: Turns | undefined
+  #narrowed: Narrowed | undefined
   #cursor = 0
   #learnedOrg: number | undefined
   #closedUntilMs = 0
@@ -63,17 +68,73 @@ export class BucketState {
   refusal (call: LimitCall, now: number): Refused | undefined {
     const { credential, rule } = call
     const remaining = this.remaining(credential)
-    const allowed = allowance(this.plan, this.#learnedOrg, remaining.headerLimit(now))
+    const whole = allowance(this.plan, this.#learnedOrg, remaining.headerLimit(now))
+    const narrowed = this.#narrowed
+    const allowed = narrowed === undefined ? whole : narrowed.allowed(whole, now)
     const closedUntilMs = credential === 'none' ? this.#closedAnonymousUntilMs : this.#closedUntilMs
     if (now < closedUntilMs) return refuse('closed', closedUntilMs, allowed, now)
     if (isFull(this.window, allowed, now)) return refuse('bucket', untilFree(this.window, allowed, now), allowed, now)
+    if (narrowed !== undefined && narrowed.left(now) <= 0) return refuse('bucket', narrowed.untilMs, allowed, now)
+    const kept = this.#kept(call, allowed, now)
+    if (kept > 0 && isFull(this.window, allowed - kept, now)) return refuse('bucket', untilFree(this.window, allowed - kept, now), allowed, now)
     if (remaining.left(now) <= 0) return refuse('bucket', remaining.liftedAt, allowed, now)
     const part = clientAllowance(call.share, allowed)
     const client = this.#clients.get(call.client)
     if (isFull(client?.window, part, now)) return refuse('share', untilFree(client?.window, part, now), part, now)
     if (rule === undefined) return undefined
     const counted = client?.rules?.get(rule.id)
-    return isFull(counted, rule.perMinute, now) ? refuse('rule', untilFree(counted, rule.perMinute, now), rule.perMinute, now) : undefined
+    const perMinute = narrowed === undefined ? rule.perMinute : Math.floor(rule.perMinute / narrowed.loss.replicas)
+    return isFull(counted, perMinute, now) ? refuse('rule', untilFree(counted, perMinute, now), perMinute, now) : undefined
+  }
+
+  /** Slots that this call leaves to others: floors that are not used up, and calls of higher priority that were refused. */
+  #kept (call: LimitCall, allowed: number, now: number): number {
+    const floor = floorOf(call.floor, allowed)
+    if (floor > 0) (this.#floors ??= new Floors()).ask(call.client, call.floor!, now)
+    if (this.#floors === undefined && this.#turns === undefined) return 0
+    const usedBy = (client: string): number => this.#clients.get(client)?.window.used(now) ?? 0
+    if (usedBy(call.client) < floor) return 0
+    return (this.#floors?.kept(call.client, allowed, now, usedBy) ?? 0) + (this.#turns?.before(call.level ?? 1, now) ?? 0)
+  }
+
+  /** A call of that priority was refused because the bucket is dry: lower ones leave it room when it comes back. */
+  ranDry (call: LimitCall, { wait }: Refused, now: number): void {
+    if (call.level === undefined && this.#turns === undefined) return
+    (this.#turns ??= new Turns()).refused(call.level ?? 1, wait.untilMs, wait.limit, now)
+  }
+
+  /** A call goes: it is counted where it has to be. */
+  admitted (call: LimitCall, now: number): void {
+    if (this.#narrowed !== undefined && now < this.#narrowed.untilMs) this.#narrowed.take()
+    this.#turns?.admitted(call.level ?? 1)
+  }
+
+  /** A call was never made. */
+  unspent (reservedAt: number): void {
+    if (this.#narrowed !== undefined && reservedAt >= this.#narrowed.loss.at) this.#narrowed.giveBack()
+  }
+
+  /** The shared store is lost: the gate keeps to its share; undefined: it is there again. */
+  narrow (loss: Loss | undefined, seen: Seen | undefined, now: number): void {
+    const whole = allowance(this.plan, this.#learnedOrg, this.#upstream.headerLimit(now))
+    this.#narrowed = loss === undefined ? undefined : new Narrowed(loss, seen, whole)
+  }
+
+  /** What a store that has lost its memory is told: org's limit that was learned, and until when it is closed. */
+  get taught (): { learnedOrg: number, closedUntilMs: number, closedAnonymousUntilMs: number } {
+    return { learnedOrg: this.#learnedOrg ?? 0, closedUntilMs: this.#closedUntilMs, closedAnonymousUntilMs: this.#closedAnonymousUntilMs }
+  }
+
+  /** Takes over what another gate has learned. */
+  learn (learnedOrg: number, closedUntilMs: number, closedAnonymousUntilMs: number): void {
+    if (learnedOrg > 0) this.#learnedOrg = learnedOrg
+    this.#closedUntilMs = Math.max(this.#closedUntilMs, closedUntilMs)
+    this.#closedAnonymousUntilMs = Math.max(this.#closedAnonymousUntilMs, closedAnonymousUntilMs)
+  }
+
+  /** Every client's state. */
+  get clients (): readonly ClientState[] {
+    return this.#list
   }
 
   /** The client's state, made if need be; drops a few others that hold nothing any more. */
@@ -93,8 +154,13 @@ export class BucketState {
     return this.#clients.get(state.client) === state
   }
 
-  /** What an answer teaches; `undefined`: there was none. `sentAt`: when its call was reserved. */
-  observe (observation: Observation | undefined, credential: CredentialKind, sentAt: number, now: number): void {
+  /**
+   * What an answer teaches; `undefined`: there was none.
+   *
+   * @param sentAt when its call was reserved
+   * @param alone false: other gates' calls are known from the shared store
+   */
+  observe (observation: Observation | undefined, credential: CredentialKind, sentAt: number, now: number, alone = true): void {
     const remaining = this.remaining(credential)
     if (observation === undefined) return remaining.lose(now + GUARD_MS)
     const first = !remaining.learned
@@ -104,7 +170,7 @@ export class BucketState {
       case 'window':
         this.#learnedOrg = learnOrg(observation.limit, credential, this.plan.credentialShare)
         remaining.observe(observation.limit, observation.remaining, observation.resetMs, sentAt)
-        if (first && credential !== 'none') this.#charge(observation.limit - observation.remaining, credential, now)
+        if (first && alone && credential !== 'none') this.#charge(observation.limit - observation.remaining, credential, now)
         // With calls left, a 429 is about something else (SMS, e-mail, per-user limits).
         if (observation.tooMany && observation.remaining === 0) this.#close(credential, observation.resetMs + RESET_GUARD_MS)
         return

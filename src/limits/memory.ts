@@ -3,8 +3,10 @@ import { concurrencyAllowance } from './allowance.js'
 import { BucketState, refuse, ruleWindow } from './bucket.js'
 import { Concurrency } from './concurrency.js'
 import type { Observation } from './headers.js'
+import type { Loss, Seen } from './narrow.js'
 import { PROBE_QUEUE, type Later } from './probe.js'
 import type { Admission, LimitCall, LimitStore, Refused, Ticket, UpstreamView } from './store.js'
+import { USER_CALLS, Users } from './users.js'
 import type { SlidingWindow } from './window.js'
 
 interface UpstreamState {
@@ -12,6 +14,11 @@ interface UpstreamState {
   /** the latest seen: a reload may change it */
   concurrencyAllowed: number
   readonly buckets: Map<string, BucketState>
+  readonly users: Users
+  /** the shared store is lost */
+  loss: Loss | undefined
+  /** what it showed before it was lost */
+  seen: ReadonlyMap<string, Seen>
 }
 
 /** Ticket and admission in one object: one allocation per call. */
@@ -26,7 +33,10 @@ class MemoryTicket implements Ticket {
     readonly credential: CredentialKind,
     readonly client: SlidingWindow,
     readonly rule: SlidingWindow | undefined,
-    readonly reservedAt: number
+    readonly user: { readonly hash: string, readonly taken: { untilMs: number } } | undefined,
+    readonly reservedAt: number,
+    /** admitted by this store, not by the shared one */
+    readonly alone: boolean
   ) {}
 
   get ticket (): Ticket {
@@ -55,6 +65,32 @@ export class MemoryStore implements LimitStore {
     return bucket.queue.wait(call, this.#later, later => refuse('concurrency', undefined, 1, this.#tick(later)))
   }
 
+  /** Counts a call that the shared store has admitted. */
+  hold (call: LimitCall, now: number): Ticket {
+    const at = this.#tick(now)
+    const upstream = this.#upstream(call)
+    return this.#take(upstream, this.#bucket(upstream, call), call, at, false)
+  }
+
+  /** The shared store is lost: every bucket of that upstream keeps to this gate's share. `undefined`: it is there again. */
+  narrow (upstream: string, loss: Loss | undefined, seen: ReadonlyMap<string, Seen>, now: number): void {
+    const state = this.#named(upstream)
+    state.loss = loss
+    state.seen = seen
+    for (const [name, bucket] of state.buckets) bucket.narrow(loss, seen.get(name), this.#tick(now))
+  }
+
+  /** Takes over what other gates have learned of a bucket that this one calls, too. */
+  learn (upstream: string, bucket: string, learnedOrg: number, closedUntilMs: number, closedAnonymousUntilMs: number): void {
+    this.#upstreams.get(upstream)?.buckets.get(bucket)?.learn(learnedOrg, closedUntilMs, closedAnonymousUntilMs)
+  }
+
+  /** The states of an upstream's buckets, and how many of its calls are in flight. */
+  inside (upstream: string): { readonly buckets: ReadonlyMap<string, BucketState>, readonly inFlight: number } {
+    const { buckets, concurrency } = this.#named(upstream)
+    return { buckets, inFlight: concurrency.inFlight }
+  }
+
   settle (ticket: Ticket, observation: Observation | undefined, now: number): void {
     const held = own(ticket)
     if (held.settled) return
@@ -63,7 +99,9 @@ export class MemoryStore implements LimitStore {
     held.bucket.window.settle(at)
     held.client.settle(at)
     held.rule?.settle(at)
-    held.bucket.observe(observation, held.credential, held.reservedAt, at)
+    if (held.user !== undefined) held.upstream.users.settle(held.user.hash, held.user.taken, at)
+    if (observation?.kind === 'concurrency') held.upstream.concurrency.learn(held.upstream.concurrencyAllowed, at)
+    held.bucket.observe(observation, held.credential, held.reservedAt, at, held.alone)
     this.#answered(held, at)
   }
 
@@ -82,6 +120,8 @@ export class MemoryStore implements LimitStore {
       held.bucket.window.giveBack()
       held.client.giveBack()
       held.rule?.giveBack()
+      if (held.user !== undefined) held.upstream.users.giveBack(held.user.hash, held.user.taken)
+      held.bucket.unspent(held.reservedAt)
       held.bucket.remaining(held.credential).giveBack()
       this.#answered(held, this.#tick(now))
     }
@@ -93,7 +133,7 @@ export class MemoryStore implements LimitStore {
     return Array.from(this.#upstreams, ([upstream, state]) => ({
       upstream,
       inFlight: state.concurrency.inFlight,
-      allowance: state.concurrencyAllowed,
+      allowance: state.concurrency.allowed(state.concurrencyAllowed, at),
       buckets: Array.from(state.buckets.values(), bucket => bucket.view(at))
     }))
   }
@@ -108,22 +148,33 @@ export class MemoryStore implements LimitStore {
   /** Admits or refuses; undefined: the first answer of the bucket has to come first. */
   #attempt (upstream: UpstreamState, bucket: BucketState, call: LimitCall, now: number): MemoryTicket | Refused | undefined {
     const refused = bucket.refusal(call, now)
-    if (refused !== undefined) return refused
-    const allowed = upstream.concurrencyAllowed
+    if (refused !== undefined) {
+      if (refused.by === 'bucket') bucket.ranDry(call, refused, now)
+      return refused
+    }
+    const replicas = upstream.loss?.replicas ?? 1
+    const calls = Math.max(1, Math.floor(USER_CALLS / replicas))
+    if (call.user !== undefined && upstream.users.isFull(call.user, now, calls)) return refuse('user', undefined, calls, now)
+    const allowed = Math.max(1, Math.floor(upstream.concurrency.allowed(upstream.concurrencyAllowed, now) / replicas))
     if (upstream.concurrency.inFlight >= allowed) return refuse('concurrency', undefined, allowed, now)
     const remaining = bucket.remaining(call.credential)
     if (!remaining.learned && bucket.probe !== undefined) return undefined
+    const ticket = this.#take(upstream, bucket, call, now)
+    if (!remaining.learned) bucket.probe = ticket
+    return ticket
+  }
 
+  #take (upstream: UpstreamState, bucket: BucketState, call: LimitCall, now: number, alone = true): MemoryTicket {
     const client = bucket.client(call.client, now)
     const rule = call.rule === undefined ? undefined : ruleWindow(client, call.rule.id)
     bucket.window.take()
     client.window.take()
     rule?.take()
-    remaining.take()
+    bucket.remaining(call.credential).take()
     upstream.concurrency.take()
-    const ticket = new MemoryTicket(upstream, bucket, call.credential, client.window, rule, now)
-    if (!remaining.learned) bucket.probe = ticket
-    return ticket
+    bucket.admitted(call, now)
+    const user = call.user === undefined ? undefined : { hash: call.user, taken: upstream.users.take(call.user, now) }
+    return new MemoryTicket(upstream, bucket, call.credential, client.window, rule, user, now, alone)
   }
 
   /** When that was the awaited call, the others go, in order; after a failure the first of them is awaited next. */
@@ -138,10 +189,14 @@ export class MemoryStore implements LimitStore {
   }
 
   #upstream (call: LimitCall): UpstreamState {
-    let state = this.#upstreams.get(call.plan.upstream)
+    return this.#named(call.plan.upstream)
+  }
+
+  #named (upstream: string): UpstreamState {
+    let state = this.#upstreams.get(upstream)
     if (state === undefined) {
-      state = { concurrency: new Concurrency(), concurrencyAllowed: 0, buckets: new Map() }
-      this.#upstreams.set(call.plan.upstream, state)
+      state = { concurrency: new Concurrency(), concurrencyAllowed: 0, buckets: new Map(), users: new Users(), loss: undefined, seen: new Map() }
+      this.#upstreams.set(upstream, state)
     }
     return state
   }
@@ -151,6 +206,7 @@ export class MemoryStore implements LimitStore {
     if (state === undefined) {
       state = new BucketState(call.plan)
       upstream.buckets.set(call.plan.bucket, state)
+      if (upstream.loss !== undefined) state.narrow(upstream.loss, upstream.seen.get(call.plan.bucket), this.#now)
     }
     state.plan = call.plan
     upstream.concurrencyAllowed = concurrencyAllowance(call.plan)

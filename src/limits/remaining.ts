@@ -29,6 +29,10 @@ export class Remaining {
     return this.learned || this.#inFlight > 0
   }
 
+  get inFlight (): number {
+    return this.#inFlight
+  }
+
   take (): void {
     this.#inFlight++
   }

@@ -38,6 +38,14 @@ export interface LimitCall {
   /** the client's part of the allowance, 0 … 1 */
   readonly share: number
   readonly rule?: RuleLimit
+  /** the part of the allowance that no other client can take while this one asks, 0 … 1; absent: none */
+  readonly floor?: number
+  /** who goes first when a bucket runs dry; absent: 1 */
+  readonly level?: Level
+  /** hash of the user name that the call signs in: Okta limits those per second */
+  readonly user?: string
+  /** how long it may wait for allowance instead of being refused, milliseconds; absent: not at all */
+  readonly waitMs?: number
   /** the client has left: a call that still waits is passed over. An AbortSignal fits. */
   readonly signal?: { readonly aborted: boolean }
 }
@@ -47,8 +55,11 @@ export interface Ticket {
   readonly kind: 'admitted'
 }
 
-/** Which budget refused. `closed`: Okta answered 429. `concurrency`: too many in flight, or the first answer of a bucket is awaited. */
-export type RefusedBy = 'bucket' | 'share' | 'rule' | 'concurrency' | 'closed'
+/** 0 high, 1 normal, 2 low. */
+export type Level = 0 | 1 | 2
+
+/** Which budget refused. `user`: Okta's limit per user name. `store`: budgets can't be known at the moment. `closed`: Okta answered 429. `concurrency`: too many in flight, or the first answer of a bucket is awaited. */
+export type RefusedBy = 'bucket' | 'share' | 'rule' | 'user' | 'concurrency' | 'closed' | 'store'
 
 export interface Refused {
   readonly kind: 'refused'

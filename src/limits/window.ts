@@ -57,6 +57,13 @@ export class SlidingWindow {
     for (let i = 0; i < count; i++) this.#push(now + HOLD_MS)
   }
 
+  /** When each answered slot that is held at `now` expires, ascending. */
+  expiries (now: number): number[] {
+    this.used(now)
+    const mask = this.#ring.length - 1
+    return Array.from({ length: this.#count }, (_, i) => this.#ring[(this.#head + i) & mask]!)
+  }
+
   /** When expiry alone brings `used` below `limit`; undefined when answers have to come first, or for a limit of 0. */
   freeAt (limit: number): number | undefined {
     const needed = Math.max(1, this.#inFlight + this.#count - limit + 1)

@@ -18,7 +18,7 @@ import { judgeBody, type GateExchange } from './stages.js'
 const MAX_BODY_PATHS = 100
 
 const REFUSALS: Readonly<Record<RefusedBy, RejectionCode>> = {
-  bucket: 'rate_limit', share: 'client_share', rule: 'rule_limit', concurrency: 'concurrency', closed: 'bucket_closed'
+  bucket: 'rate_limit', share: 'client_share', rule: 'rule_limit', concurrency: 'concurrency', closed: 'bucket_closed', user: 'user_limit', store: 'limits_unavailable'
 }
 
 /**

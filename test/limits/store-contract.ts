@@ -1,6 +1,6 @@
 import type { Test } from 'tap'
 import type { Observation } from '../../src/limits/headers.js'
-import { PROBE_QUEUE, PROBE_WAIT_MS, type Later } from '../../src/limits/probe.js'
+import { PROBE_QUEUE, PROBE_WAIT_MS } from '../../src/limits/probe.js'
 import type { Admission, BucketView, LimitCall, LimitStore, Ticket } from '../../src/limits/store.js'
 import { answer, call, Clock, plan, refusalOf, SILENT, START, ticketOf } from './world.js'
 
@@ -48,10 +48,10 @@ class Bench {
 }
 
 /** What every limit store promises. Run against the store in memory here; a store on a server passes the same. */
-export function storeContract (t: Test, makeStore: (later: Later) => LimitStore): void {
+export function storeContract (t: Test, makeStore: (clock: Clock) => LimitStore): void {
   function bench (): Bench {
     const clock = new Clock()
-    const made = new Bench(makeStore(clock.later))
+    const made = new Bench(makeStore(clock))
     return Object.assign(made, { clock })
   }
 
@@ -348,10 +348,15 @@ export function storeContract (t: Test, makeStore: (later: Later) => LimitStore)
     t.ok((await Promise.all(waiting)).every(one => one.kind === 'refused'))
     t.match(await b.bucket(), { waiting: 0, used: 1 })
     const last = b.store.reserve(of, b.clock.now)
-    await b.store.close(b.clock.now)
-    t.match(await last, { kind: 'refused' })
+    await b.bucket()
     b.end(first)
-    t.equal((await b.reserve(of)).kind, 'admitted')
+    t.equal((await last).kind, 'admitted')
+    const second = ticketOf(await b.reserve(call(plan({ bucket: 'another' }))))
+    const never = b.store.reserve(call(plan({ bucket: 'another' })), b.clock.now)
+    await b.bucket('another')
+    await b.store.close(b.clock.now)
+    t.match(await never, { kind: 'refused' })
+    b.end(second)
   })
 
   t.test('a clock that goes back frees nothing and never tells of the past', async t => {

@@ -9,7 +9,7 @@ import { storeContract } from './store-contract.js'
 import { call, Clock, plan, SILENT, START, ticketOf } from './world.js'
 
 t.test('the store in memory keeps the contract', async t => {
-  storeContract(t, later => new MemoryStore(later))
+  storeContract(t, clock => new MemoryStore(clock.later))
 })
 
 t.test('a ticket of another store is a fault', async t => {

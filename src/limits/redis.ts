@@ -1,0 +1,97 @@
+import { Cluster, Redis, type ClusterOptions, type RedisOptions } from 'ioredis'
+import { SCRIPT } from './script.js'
+import type { Line } from './shared-call.js'
+
+/** Where the store is. */
+export interface RedisAddress {
+  /** redis://[user:password@]host[:port][/database], rediss:// for TLS; with Sentinel or Cluster only user, password, database and TLS of it count */
+  readonly url: string
+  /** PEM, added to nothing: with it, only this authority is trusted */
+  readonly ca?: string
+  /** finds the master by its name */
+  readonly sentinel?: { readonly name: string, readonly nodes: readonly string[] }
+  /** some nodes of a cluster */
+  readonly cluster?: readonly string[]
+  /** the longest that a command may take, ms */
+  readonly commandTimeoutMs: number
+  /** what every key begins with */
+  readonly prefix: string
+}
+
+type Scripted = (Redis | Cluster) & { narrowgate (key: string, ...args: string[]): Promise<string> }
+
+const CONNECT_MS = 2000
+/** Beats come every half second: a connection that is silent for this long is dead. */
+const SILENT_MS = 5000
+const RETRY_MS = 1000
+
+/**
+ * The way to Redis or Valkey. Nothing is queued while there is no connection and nothing is ever sent twice: a batch
+ * that gets no answer in time has failed. Steps of one turn of the event loop are one command already, so the client's
+ * own pipelining has nothing to add.
+ *
+ * @param onError connection errors, for the log; addresses only, never the password
+ */
+export function createLine (address: RedisAddress, onError: (error: Error) => void): Line {
+  const client = connect(address) as Scripted
+  client.defineCommand('narrowgate', { numberOfKeys: 1, lua: SCRIPT })
+  client.on('error', onError)
+  return {
+    run: async (upstream, args) => await client.narrowgate(`${address.prefix}{${upstream}}`, ...args),
+    async time () {
+      const reply = client instanceof Cluster ? await clusterTime(client) : await client.time()
+      return Number(reply[0]) * 1000 + Math.floor(Number(reply[1]) / 1000)
+    },
+    async close () { client.disconnect() }
+  }
+}
+
+/** Any node's clock will do to estimate how far off this machine's is. */
+async function clusterTime (client: Cluster): Promise<Array<string | number>> {
+  const [node] = client.nodes('master')
+  if (node === undefined) throw new Error('no node of the cluster can be reached')
+  return await node.time()
+}
+
+function connect ({ url, ca, sentinel, cluster, commandTimeoutMs }: RedisAddress): Redis | Cluster {
+  const at = new URL(url)
+  const tls = at.protocol === 'rediss:' ? { ca, servername: sentinel === undefined && cluster === undefined ? at.hostname : undefined } : undefined
+  const database = Number(at.pathname.slice(1))
+  const options: RedisOptions = {
+    host: at.hostname.replace(/^\[|\]$/g, ''),
+    port: at.port === '' ? 6379 : Number(at.port),
+    username: at.username === '' ? undefined : decodeURIComponent(at.username),
+    password: at.password === '' ? undefined : decodeURIComponent(at.password),
+    db: Number.isInteger(database) ? database : 0,
+    tls,
+    connectionName: 'narrowgate',
+    commandTimeout: commandTimeoutMs,
+    connectTimeout: CONNECT_MS,
+    socketTimeout: SILENT_MS,
+    enableOfflineQueue: false,
+    autoResendUnfulfilledCommands: false,
+    maxRetriesPerRequest: 0,
+    retryStrategy: times => Math.min(RETRY_MS, 50 * times),
+    // A master that has become a replica: the name leads to the new one.
+    reconnectOnError: error => error.message.startsWith('READONLY') && sentinel !== undefined
+  }
+  if (cluster !== undefined) {
+    const { host: _host, port: _port, retryStrategy: _retry, enableOfflineQueue: _queue, ...redisOptions } = options
+    const clusterOptions: ClusterOptions = {
+      redisOptions,
+      enableOfflineQueue: false,
+      maxRedirections: 3,
+      retryDelayOnFailover: 0,
+      retryDelayOnClusterDown: 0,
+      clusterRetryStrategy: times => Math.min(RETRY_MS, 50 * times)
+    }
+    return new Cluster(cluster.map(nodeOf), clusterOptions)
+  }
+  if (sentinel === undefined) return new Redis(options)
+  return new Redis({ ...options, host: undefined, port: undefined, sentinels: sentinel.nodes.map(nodeOf), name: sentinel.name, sentinelTLS: tls, enableTLSForSentinelMode: tls !== undefined })
+}
+
+function nodeOf (text: string): { host: string, port: number } {
+  const { hostname, port } = new URL(`redis://${text}`)
+  return { host: hostname.replace(/^\[|\]$/g, ''), port: port === '' ? 6379 : Number(port) }
+}

@@ -1,0 +1,335 @@
+import { refuse } from './bucket.js'
+import type { Observation } from './headers.js'
+import type { MemoryStore } from './memory.js'
+import type { Loss, Seen } from './narrow.js'
+import { PROBE_QUEUE, PROBE_WAIT_MS } from './probe.js'
+import { adopt, SharedTicket, unknown, type SharedOptions, type StoreStatus } from './shared-call.js'
+import type { Admission, BucketPlan, LimitCall, UpstreamView } from './store.js'
+import { GUARD_MS, SPAN_MS } from './window.js'
+import { cancelStep, joinStep, readBeat, readReserved, readView, reserveStep, settleStep, type Step } from './wire.js'
+
+/** How often a gate shows that it is there. What it last saw of each bucket is at most this old. */
+export const BEAT_MS = 500
+
+type Answer = (result: unknown, serverNow: number) => void
+
+interface Batch {
+  readonly incarnation: number
+  readonly steps: Step[]
+  /** by step; called with undefined when the batch failed */
+  readonly answers: Array<Answer | undefined>
+}
+
+interface Waiting {
+  readonly call: LimitCall
+  readonly resolve: (admission: Admission) => void
+  asked: boolean
+}
+
+/** One gate's part in one upstream of the shared store. */
+export class Session {
+  /** buckets that were called, with the latest plan */
+  readonly plans = new Map<string, BucketPlan>()
+  readonly #options: SharedOptions
+  readonly #mirror: MemoryStore
+  /** `lost`: the mirror admits; `regroup`: it does, and tells the store; `open`: the store admits */
+  #state: 'new' | 'lost' | 'regroup' | 'open' = 'new'
+  /** a join is under way or was answered: what happens is told to the store */
+  #live = false
+  #incarnation = 0
+  #epoch = ''
+  #peers: readonly string[] = []
+  #seen: ReadonlyMap<string, Seen> = new Map()
+  #offset = 0
+  #answeredAt = 0
+  #lostSince: number | undefined
+  #losses = 0
+  /** gates there were at the loss; 0: nobody knows, so nothing may go */
+  #sharers = 0
+  #joining: Promise<void> | undefined
+  #steps: Step[] = []
+  #answers: Array<Answer | undefined> = []
+  #flushing = false
+  #beating = false
+  #ids = 0
+  readonly #batches = new Set<Batch>()
+  readonly #waiting = new Map<string, Set<Waiting>>()
+
+  constructor (readonly upstream: string, options: SharedOptions, mirror: MemoryStore) {
+    this.#options = options
+    this.#mirror = mirror
+  }
+
+  get status (): StoreStatus {
+    const { onStoreLoss } = this.#options
+    const state = this.#state === 'open' ? 'shared' : this.#sharers === 0 ? 'refuse' : onStoreLoss
+    return { upstream: this.upstream, state, replicas: this.#replicas, lostSince: this.#lostSince, losses: this.#losses }
+  }
+
+  /** Gates there are, as far as this one knows; 0: it does not. */
+  get #replicas (): number {
+    return Math.max(this.#peers.length, this.#options.replicas ?? 0)
+  }
+
+  reserve (call: LimitCall, now: number): Admission | Promise<Admission> {
+    if (this.#state === 'new') return this.join().then(() => this.reserve(call, this.#options.clock()))
+    if (this.#state !== 'open') return this.#alone(call, now)
+    return new Promise(resolve => { this.#ask(call, now, resolve) })
+  }
+
+  settle ({ id, call, sentAt }: SharedTicket, observation: Observation | undefined, now: number): void {
+    if (!this.#live) return
+    this.#push(settleStep(id, call, sentAt, observation, this.#offset), now, this.#pumpAfter(call))
+  }
+
+  cancel ({ id, call }: SharedTicket, now: number): void {
+    if (this.#live) this.#push(cancelStep(id, call), now, this.#pumpAfter(call))
+  }
+
+  release (now: number): void {
+    if (this.#live) this.#push(['e'], now)
+  }
+
+  /** What the store shows; undefined while it is lost. */
+  view (now: number): Promise<UpstreamView | undefined> {
+    if (this.#state !== 'open') return Promise.resolve(undefined)
+    return new Promise(resolve => {
+      this.#push(['v'], now, result => {
+        resolve(result === undefined ? undefined : readView(this.upstream, result as Parameters<typeof readView>[1], this.plans, now, this.#offset, bucket => this.#waiting.get(bucket)?.size ?? 0))
+      })
+    })
+  }
+
+  beat (now: number): void {
+    if (!this.#live) {
+      this.join().catch(() => {})
+      return
+    }
+    if (!this.#beating) {
+      this.#beating = true
+      this.#push(['h'], now, result => { this.#beating = false; if (result !== undefined) this.#beaten(result) })
+    }
+    for (const bucket of this.#waiting.keys()) this.#pump(bucket, now)
+  }
+
+  /** One attempt to join, or to come back. Never rejects. */
+  async join (): Promise<void> {
+    if (this.#live) return
+    this.#joining ??= this.#join().finally(() => { this.#joining = undefined })
+    await this.#joining
+  }
+
+  async close (now: number): Promise<void> {
+    for (const waiting of this.#waiting.values()) for (const one of waiting) one.resolve(refuse('concurrency', undefined, 1, now))
+    this.#waiting.clear()
+    if (!this.#live) return
+    await new Promise<void>(resolve => { this.#push(['b'], now, () => { resolve() }) })
+    this.#live = false
+    this.#state = 'lost'
+  }
+
+  async #join (): Promise<void> {
+    const { clock, line, timeoutMs, gate, virtual } = this.#options
+    try {
+      if (virtual !== true) {
+        const before = clock()
+        const server = await line.time()
+        const after = clock()
+        if (after - before > timeoutMs) throw new Error('too slow')
+        this.#offset = server - (before + after) / 2
+      }
+    } catch (error) {
+      this.#lose(clock(), error)
+      return
+    }
+    const at = clock()
+    const since = this.#answeredAt + SPAN_MS + GUARD_MS + this.#offset
+    this.#incarnation++
+    this.#live = true
+    const newEpoch = `${gate}.${this.#incarnation}.${Math.round(at)}`
+    const known = this.#epoch
+    await new Promise<void>(resolve => {
+      this.#push(joinStep({ newEpoch, epoch: known, peers: this.#peers, since }, this.#mirror.inside(this.upstream), at, this.#offset), at, result => {
+        if (typeof result === 'string') this.#joined(result, known)
+        resolve()
+      })
+      this.#push(['h'], at, result => { if (result !== undefined) this.#beaten(result) })
+    })
+  }
+
+  #joined (epoch: string, known: string): void {
+    const emptied = known !== '' && epoch !== known
+    this.#epoch = epoch
+    if (this.#lostSince !== undefined) this.#options.note({ kind: 'back', upstream: this.upstream, lostMs: this.#options.clock() - this.#lostSince, emptied })
+    this.#lostSince = undefined
+  }
+
+  #beaten (result: unknown): void {
+    const { gates, buckets } = readBeat(result as Parameters<typeof readBeat>[0])
+    this.#peers = gates
+    this.#seen = new Map(buckets.map(one => [one.bucket, one]))
+    const moved = (at: number): number => at === 0 ? 0 : at - this.#offset
+    for (const one of buckets) this.#mirror.learn(this.upstream, one.bucket, one.learnedOrg, moved(one.closedUntilMs), moved(one.closedAnonymousUntilMs))
+  }
+
+  #ask (call: LimitCall, now: number, resolve: (admission: Admission) => void): void {
+    const id = ++this.#ids
+    this.#push(reserveStep(id, call, false), now, (result, serverNow) => {
+      const at = this.#options.clock()
+      if (result === undefined) { resolve(this.#alone(call, at) as Admission); return }
+      const { reserved, ...seen } = readReserved(result as Parameters<typeof readReserved>[0])
+      ;(this.#seen as Map<string, Seen>).set(call.plan.bucket, seen)
+      switch (reserved.kind) {
+        case 'admitted': resolve(new SharedTicket(this, call, id, this.#mirror.hold(call, at), serverNow)); return
+        case 'refused': resolve(refuse(reserved.by, reserved.untilMs - this.#offset, reserved.limit, serverNow - this.#offset)); return
+        case 'wait': this.#wait(call, at, resolve); return
+        case 'regroup': resolve(this.#alone(call, at) as Admission)
+      }
+    })
+  }
+
+  /** From this gate's share; told to the store when it listens. */
+  #alone (call: LimitCall, now: number): Admission | Promise<Admission> {
+    if (this.#options.onStoreLoss === 'refuse' || this.#sharers === 0) return unknown(now)
+    const id = ++this.#ids
+    const admission = this.#mirror.reserve(call, now)
+    const told = (one: Admission): Admission => {
+      if (one.kind === 'admitted' && this.#live) this.#push(reserveStep(id, call, true), this.#options.clock())
+      return adopt(this, call, id, one, now + this.#offset)
+    }
+    return admission instanceof Promise ? admission.then(told) : told(admission)
+  }
+
+  /** Until the bucket's first answer has come, through whichever gate. */
+  #wait (call: LimitCall, now: number, resolve: (admission: Admission) => void): void {
+    const { bucket } = call.plan
+    let waiting = this.#waiting.get(bucket)
+    if (waiting === undefined) this.#waiting.set(bucket, waiting = new Set())
+    if (waiting.size >= PROBE_QUEUE) { resolve(refuse('concurrency', undefined, 1, now)); return }
+    const one: Waiting = { call, resolve, asked: false }
+    waiting.add(one)
+    this.#options.later(PROBE_WAIT_MS, later => { if (this.#drop(one)) resolve(refuse('concurrency', undefined, 1, later)) })
+  }
+
+  #drop (one: Waiting): boolean {
+    const waiting = this.#waiting.get(one.call.plan.bucket)
+    if (waiting?.delete(one) !== true) return false
+    if (waiting.size === 0) this.#waiting.delete(one.call.plan.bucket)
+    return true
+  }
+
+  #pumpAfter (call: LimitCall): Answer {
+    return () => { if (this.#waiting.has(call.plan.bucket)) this.#pump(call.plan.bucket, this.#options.clock()) }
+  }
+
+  /** Asks again for what waits, in order. */
+  #pump (bucket: string, now: number): void {
+    for (const one of this.#waiting.get(bucket) ?? []) {
+      if (one.asked) continue
+      if (one.call.signal?.aborted === true) { if (this.#drop(one)) one.resolve(refuse('concurrency', undefined, 1, now)); continue }
+      if (this.#state !== 'open') { if (this.#drop(one)) one.resolve(this.#alone(one.call, now) as Admission); continue }
+      this.#again(one, now)
+    }
+  }
+
+  #again (one: Waiting, now: number): void {
+    one.asked = true
+    const id = ++this.#ids
+    this.#push(reserveStep(id, one.call, false), now, (result, serverNow) => {
+      one.asked = false
+      const at = this.#options.clock()
+      const reserved = result === undefined ? undefined : readReserved(result as Parameters<typeof readReserved>[0]).reserved
+      if (reserved?.kind === 'wait') return
+      const left = !this.#drop(one)
+      if (reserved?.kind === 'admitted') {
+        const ticket = new SharedTicket(this, one.call, id, this.#mirror.hold(one.call, at), serverNow)
+        if (!left) { one.resolve(ticket); return }
+        // It had waited too long meanwhile.
+        this.#mirror.cancel(ticket.own, at)
+        this.cancel(ticket, at)
+        this.release(at)
+        return
+      }
+      if (left) return
+      one.resolve(reserved?.kind === 'refused' ? refuse(reserved.by, reserved.untilMs - this.#offset, reserved.limit, serverNow - this.#offset) : this.#alone(one.call, at) as Admission)
+    })
+  }
+
+  #push (step: Step, now: number, answer?: Answer): void {
+    this.#steps.push(step)
+    this.#answers.push(answer)
+    if (this.#flushing) return
+    this.#flushing = true
+    this.#options.soon(() => { this.#flushing = false; this.#flush(now) })
+  }
+
+  #flush (now: number): void {
+    if (this.#steps.length === 0) return
+    const batch: Batch = { incarnation: this.#incarnation, steps: this.#steps, answers: this.#answers }
+    this.#steps = []
+    this.#answers = []
+    this.#batches.add(batch)
+    const { virtual, clock, timeoutMs, gate, line } = this.#options
+    const sentAt = clock()
+    const deadline = virtual === true ? '' : String(Math.ceil(sentAt + this.#offset + timeoutMs))
+    line.run(this.upstream, [gate, String(batch.incarnation), virtual === true ? String(now) : '', deadline, JSON.stringify(batch.steps)])
+      .then(text => { this.#received(batch, text, sentAt) }, (error: unknown) => { this.#failed(batch, error) })
+  }
+
+  #received (batch: Batch, text: string, sentAt: number): void {
+    if (!this.#batches.delete(batch)) return
+    const [serverNow, state, ...results] = JSON.parse(text) as [number, string, ...unknown[]]
+    const now = this.#options.clock()
+    if (state === 'late' || state === 'unknown') {
+      this.#batches.add(batch)
+      this.#failed(batch, new Error(state === 'late' ? 'the store answers too late' : 'the store does not know this gate any more'))
+      return
+    }
+    this.#answeredAt = sentAt
+    if (state === 'open' && this.#state !== 'open') {
+      this.#state = 'open'
+      this.#mirror.narrow(this.upstream, undefined, new Map(), now)
+    } else if (state === 'regroup' && this.#state !== 'regroup') {
+      if (this.#state !== 'lost') this.#narrow(now)
+      this.#state = 'regroup'
+    }
+    batch.answers.forEach((answer, i) => answer?.(results[i], serverNow))
+  }
+
+  #failed (batch: Batch, error: unknown): void {
+    if (!this.#batches.has(batch)) return
+    if (batch.incarnation === this.#incarnation) this.#lose(this.#options.clock(), error)
+    else this.#fail(batch)
+  }
+
+  #fail (batch: Batch): void {
+    this.#batches.delete(batch)
+    for (const answer of batch.answers) answer?.(undefined, 0)
+  }
+
+  /** The store does not answer, or has forgotten this gate: from here on by this gate's share. */
+  #lose (now: number, error: unknown): void {
+    const had = this.#state
+    this.#live = false
+    this.#incarnation++
+    this.#state = 'lost'
+    if (had === 'open' || had === 'new') {
+      this.#lostSince ??= now
+      this.#losses++
+      this.#narrow(now)
+      this.#options.note({ kind: 'lost', upstream: this.upstream, why: error instanceof Error ? error.message : String(error), replicas: this.#sharers })
+    } else if (had === 'regroup') this.#lostSince ??= now
+    this.#beating = false
+    const unsent: Batch = { incarnation: -1, steps: this.#steps, answers: this.#answers }
+    this.#steps = []
+    this.#answers = []
+    for (const batch of [...this.#batches, unsent]) this.#fail(batch)
+    for (const bucket of [...this.#waiting.keys()]) this.#pump(bucket, now)
+  }
+
+  #narrow (now: number): void {
+    this.#sharers = this.#replicas
+    const loss: Loss = { at: now, replicas: Math.max(1, this.#sharers), longestCallMs: this.#options.longestCallMs, unseen: this.#epoch === '' }
+    this.#mirror.narrow(this.upstream, loss, this.#seen, now)
+  }
+}
