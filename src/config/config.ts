@@ -57,12 +57,16 @@ export interface UpstreamConfig {
     | { readonly kind: 'serviceApp', readonly clientId: string, readonly keys: readonly SecretReference[], readonly scopes: 'auto' | readonly string[], readonly dpop: boolean }
     | ({ readonly kind: 'apiToken' } & TokenConfig)
   readonly authnToken?: TokenConfig
+  /** connections go through it; `authorization` is the text of the Proxy-Authorization header */
+  readonly proxy?: { readonly url: string, readonly authorization?: SecretReference }
   readonly timeouts: { readonly connectMs: number, readonly headersMs: number, readonly idleMs: number }
 }
 
 /** An API token, and the exception that permits it. */
 export interface TokenConfig {
   readonly value: SecretReference
+  /** presented when Okta refuses `value` */
+  readonly next?: SecretReference
   readonly exception: {
     readonly ticket: string
     readonly approvedBy: string
@@ -112,11 +116,13 @@ export function secretReferences (config: Config): SecretReference[] {
     if (jwks?.kind === 'file') references.push(jwks.reference)
     if (ca !== undefined) references.push(ca)
   }
-  for (const { ca, credential, authnToken } of config.upstreams.values()) {
+  for (const { ca, credential, authnToken, proxy } of config.upstreams.values()) {
     if (ca !== undefined) references.push(ca)
     if (credential.kind === 'serviceApp') references.push(...credential.keys)
-    else references.push(credential.value)
-    if (authnToken !== undefined) references.push(authnToken.value)
+    for (const token of [credential.kind === 'apiToken' ? credential : undefined, authnToken]) {
+      if (token !== undefined) references.push(token.value, ...token.next === undefined ? [] : [token.next])
+    }
+    if (proxy?.authorization !== undefined) references.push(proxy.authorization)
   }
   return references
 }

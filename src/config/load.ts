@@ -106,6 +106,7 @@ function compileUpstream (name: string, written: WrittenUpstream, reference: Mak
   const at: Path = ['upstreams', name]
   const token = (value: WrittenToken, path: Path): TokenConfig => ({
     value: reference(value.value, [...path, 'value']),
+    next: value.next === undefined ? undefined : reference(value.next, [...path, 'next']),
     exception: { ticket: value.exception.ticket, approvedBy: value.exception.approvedBy, expiresAt: endOfDay(value.exception.expires)! }
   })
   return {
@@ -114,6 +115,9 @@ function compileUpstream (name: string, written: WrittenUpstream, reference: Mak
     ca: written.ca === undefined ? undefined : reference(written.ca, [...at, 'ca'], false),
     credential: compileCredential(written, at, reference, token),
     authnToken: written.authnToken === undefined ? undefined : token(written.authnToken, [...at, 'authnToken']),
+    proxy: written.proxy === undefined
+      ? undefined
+      : { url: written.proxy.url, authorization: written.proxy.authorization === undefined ? undefined : reference(written.proxy.authorization, [...at, 'proxy', 'authorization']) },
     timeouts: written.timeouts
   }
 }

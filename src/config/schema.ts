@@ -33,7 +33,7 @@ const exception = strict({
   approvedBy: text('name who approved the exception'),
   expires: Type.String({ format: 'day' })
 })
-const apiToken = strict({ value: reference, exception })
+const apiToken = strict({ value: reference, next: Type.Optional(reference), exception })
 
 const serviceApp = strict({
   clientId: Type.String({ pattern: '^[A-Za-z0-9_-]{1,100}$', errorMessage: 'the client id of the service app has letters, digits, _ and -' }),
@@ -42,7 +42,7 @@ const serviceApp = strict({
     Type.Literal('auto'),
     Type.Array(Type.String({ pattern: '^[A-Za-z0-9_.:-]+$' }), { minItems: 1, uniqueItems: true })
   ], { default: 'auto', errorMessage: 'must be auto, or a list of scopes without repetition' }),
-  dpop: Type.Boolean({ default: false })
+  dpop: Type.Boolean({ default: true, description: 'access tokens are bound to a key of the process, and each call carries a proof (RFC 9449)' })
 })
 
 const upstream = strict({
@@ -53,6 +53,10 @@ const upstream = strict({
     apiToken: Type.Optional(apiToken)
   }, 'must be exactly one of serviceApp and apiToken'),
   authnToken: Type.Optional(apiToken),
+  proxy: Type.Optional(strict({
+    url: Type.String({ format: 'egress-proxy' }),
+    authorization: Type.Optional(reference)
+  }, { description: 'an HTTP proxy that connections to Okta go through (CONNECT)' })),
   timeouts: withDefault({ connectMs: milliseconds(5_000), headersMs: milliseconds(60_000), idleMs: milliseconds(60_000) })
 })
 

@@ -1,53 +1,53 @@
 import type { Logger } from 'pino'
 import type { Config, SecretReference, TokenConfig, UpstreamConfig } from '../config/config.js'
+import type { Operation } from '../domain/operation.js'
 import type { Secret } from '../domain/secret.js'
-import { scopesFor } from '../okta/permissions.js'
+import { scopesFor, scopesOf } from '../okta/permissions.js'
 import type { CompiledPolicy } from '../policy/compile.js'
-import { neededOperations } from '../policy/needed.js'
+import { neededOperations, type NeededOperation } from '../policy/needed.js'
 import { createUpstreamPool } from '../upstream/agent.js'
-import { createApiToken } from '../upstream/api-token.js'
+import { createApiToken, type ApiToken } from '../upstream/api-token.js'
+import { Breaker } from '../upstream/breaker.js'
 import type { CredentialProvider } from '../upstream/credential.js'
+import { handOver } from '../upstream/handover.js'
 import { injectCredential } from '../upstream/inject.js'
 import { createServiceApp, type ServiceApp, type TokenClock } from '../upstream/service-app.js'
+import { CredentialNotices, type AlarmCount } from './credential-notices.js'
+import { SecretBook } from './secret-book.js'
 import type { UpstreamLink } from './upstreams.js'
-
-/** Secrets as they are now: references are looked up by what they say, so that a reload may bring new objects. */
-class SecretBook {
-  #secrets = new Map<string, Secret>()
-
-  renew (secrets: ReadonlyMap<SecretReference, Secret>): void {
-    this.#secrets = new Map([...secrets].map(([reference, secret]) => [nameOf(reference), secret]))
-  }
-
-  get (reference: SecretReference): Secret {
-    const secret = this.#secrets.get(nameOf(reference))
-    if (secret === undefined) throw new Error('a secret was asked for that is not loaded')
-    return secret
-  }
-}
 
 interface Held extends UpstreamLink {
   readonly key: string
+  readonly org: string
   readonly serviceApp?: ServiceApp
+  /** references of the service app's keys; a reload may bring others */
+  readonly keys: { current: readonly SecretReference[] }
   readonly providers: readonly CredentialProvider[]
+  /** API tokens, which die when nobody uses them */
+  readonly tokens: readonly ApiToken[]
 }
 
 /** How long connections of an upstream that a reload has dropped may finish their calls, milliseconds. */
 const RETIRE_MS = 120_000
+/** How long a start waits for the first tokens, milliseconds: an org that is stuck must not hold up the others. */
+const WARM_MS = 2000
 
 /**
  * Connections and credentials of the upstreams. They outlive snapshots: a reload that leaves an upstream's part of
- * the configuration alone leaves its pool and its token alone, too.
+ * the configuration alone leaves its pool and its token alone, too, and so do new keys and other scopes.
  */
 export class Links {
   readonly #held = new Map<string, Held>()
   readonly #secrets = new SecretBook()
+  readonly #notices: CredentialNotices
   readonly #clock: TokenClock
   readonly #log: Logger
+  #needed: readonly NeededOperation[] = []
 
   constructor (clock: TokenClock, log: Logger) {
     this.#clock = clock
     this.#log = log
+    this.#notices = new CredentialNotices(log)
   }
 
   /**
@@ -60,25 +60,37 @@ export class Links {
     for (const upstream of config.upstreams.values()) {
       const key = keyOf(upstream, config, secrets)
       const old = this.#held.get(upstream.name)
-      next.set(upstream.name, old?.key === key ? old : this.#open(upstream, config, secrets, scopesOf(upstream, needed), key))
+      next.set(upstream.name, old?.key === key ? old : this.#open(upstream, config, secrets, key, old, needed))
     }
+    this.#needed = needed
     this.#secrets.renew(secrets)
-    for (const upstream of config.upstreams.values()) next.get(upstream.name)!.serviceApp?.setScopes(scopesOf(upstream, needed))
-    for (const [name, held] of this.#held) if (next.get(name) !== held) this.#retire(held)
+    for (const [name, held] of this.#held) if (next.get(name) !== held) this.#retire(held, next.get(name))
     this.#held.clear()
     for (const [name, held] of next) this.#held.set(name, held)
+    for (const upstream of config.upstreams.values()) this.#refresh(upstream, next.get(upstream.name)!)
     return next
   }
 
-  /** The service apps' first tokens, so that the first calls need not wait. Never rejects. */
+  /** The service apps' first tokens, so that the first calls need not wait. Never rejects, and does not wait long. */
   async warm (): Promise<void> {
-    await Promise.all([...this.#held.values()].map(async held => await held.serviceApp?.ready()))
+    const tokens = Promise.all([...this.#held.values()].map(async held => await held.serviceApp?.ready()))
+    let cancel = (): void => {}
+    await Promise.race([tokens, new Promise<void>(resolve => { cancel = this.#clock.after(WARM_MS, resolve) })])
+    cancel()
   }
 
   /** What metrics and /readyz may know of the credentials. */
-  * status (): Iterable<{ upstream: string, provider: CredentialProvider }> {
-    for (const [upstream, held] of this.#held) for (const provider of held.providers) yield { upstream, provider }
+  * status (): Iterable<{ upstream: string, provider: CredentialProvider, breakerOpen: boolean }> {
+    for (const [upstream, { providers, breaker }] of this.#held) for (const provider of providers) yield { upstream, provider, breakerOpen: breaker.open }
   }
+
+  /** The API tokens, by upstream. */
+  * tokens (): Iterable<{ upstream: string, token: ApiToken }> {
+    for (const [upstream, { tokens }] of this.#held) for (const token of tokens) yield { upstream, token }
+  }
+
+  /** How often there was something for operators to look into. */
+  alarms (): Iterable<AlarmCount> { return this.#notices.alarms() }
 
   async close (): Promise<void> {
     await Promise.all([...this.#held.values()].map(async held => {
@@ -87,56 +99,86 @@ export class Links {
     }))
   }
 
-  #open (upstream: UpstreamConfig, config: Config, secrets: ReadonlyMap<SecretReference, Secret>, scopes: readonly string[], key: string): Held {
-    const { connectMs, headersMs, idleMs } = upstream.timeouts
+  #open (upstream: UpstreamConfig, config: Config, secrets: ReadonlyMap<SecretReference, Secret>, key: string, old: Held | undefined, needed: readonly NeededOperation[]): Held {
+    const { name, org, credential, timeouts: { connectMs, headersMs, idleMs }, proxy } = upstream
     const ca = upstream.ca === undefined ? undefined : [secrets.get(upstream.ca)!.reveal()]
     const connections = Math.max(1, Math.floor(config.limits.ceiling * config.limits.concurrency)) + 1
-    const pool = createUpstreamPool({ org: upstream.org, ca, connections, connectMs, headersMs, idleMs })
-    const { credential } = upstream
-    let serviceApp: ServiceApp | undefined
-    let main: CredentialProvider
-    if (credential.kind === 'serviceApp') {
-      main = serviceApp = createServiceApp({
+    const way = proxy === undefined ? undefined : { url: proxy.url, authorization: proxy.authorization === undefined ? undefined : secrets.get(proxy.authorization) }
+    const pool = createUpstreamPool({ org, ca, connections, connectMs, headersMs, idleMs, proxy: way })
+    const keys = { current: credential.kind === 'serviceApp' ? credential.keys : [] }
+    const serviceApp = credential.kind !== 'serviceApp'
+      ? undefined
+      : createServiceApp({
         dispatcher: pool,
-        org: upstream.org,
+        org,
         clientId: credential.clientId,
-        keys: () => credential.keys.map(reference => this.#secrets.get(reference)),
-        scopes,
-        clock: this.#clock
+        keys: () => keys.current.map(reference => this.#secrets.get(reference)),
+        scopes: scopesNeeded(upstream, needed),
+        dpop: credential.dpop,
+        clock: this.#clock,
+        notice: notice => { this.#notices.note(name, notice, this.#needed) }
       })
-    } else main = this.#token(credential)
-    const authnToken = upstream.authnToken === undefined ? undefined : this.#token(upstream.authnToken)
+    const apiToken = credential.kind === 'apiToken' ? this.#token(name, credential) : undefined
+    const authnToken = upstream.authnToken === undefined ? undefined : this.#token(name, upstream.authnToken)
+    const own: CredentialProvider = serviceApp ?? apiToken!
+    // Of another org, or once retired, the credential before is of no use here.
+    const main = old !== undefined && old.org === org ? handOver(own, old.credentials.upstream) : own
     const credentials = { upstream: main, authnToken }
+    const tokens = [apiToken, authnToken].filter(token => token !== undefined)
     const dispatch = injectCredential(credentials)((options, handler) => pool.dispatch(options, handler))
-    return { key, pool, dispatch, credentials, serviceApp, providers: authnToken === undefined ? [main] : [main, authnToken] }
+    const missingScope = serviceApp === undefined ? () => undefined : (operation: Operation) => refusedScope(operation, serviceApp.refusedScopes())
+    return { key, org, pool, dispatch, credentials, breaker: new Breaker(this.#clock.monotonic), missingScope, serviceApp, keys, tokens, providers: authnToken === undefined ? [main] : [main, authnToken] }
   }
 
-  #token ({ value, exception }: TokenConfig): CredentialProvider {
-    return createApiToken({ token: () => this.#secrets.get(value), exceptionExpiresAt: exception.expiresAt, now: this.#clock.now })
+  #token (upstream: string, { value, next, exception }: TokenConfig): ApiToken {
+    return createApiToken({
+      token: this.#secrets.reader(value),
+      next: next === undefined ? undefined : this.#secrets.reader(next),
+      exceptionExpiresAt: exception.expiresAt,
+      now: this.#clock.now,
+      notice: notice => { this.#notices.note(upstream, notice, this.#needed) }
+    })
   }
 
-  #retire (held: Held): void {
-    for (const provider of held.providers) provider.close()
+  /** Keys and scopes as they are now. What they are for is asked for in the background. */
+  #refresh (upstream: UpstreamConfig, { serviceApp, keys }: Held): void {
+    if (serviceApp === undefined || upstream.credential.kind !== 'serviceApp') return
+    keys.current = upstream.credential.keys
+    const mine = needsOf(upstream, this.#needed)
+    const without = upstream.credential.scopes !== 'auto' ? undefined : (refused: ReadonlySet<string>) => scopesFor(mine.filter(operation => refusedScope(operation, refused) === undefined))
+    serviceApp.setScopes(scopesNeeded(upstream, this.#needed), without)
+    serviceApp.renewKeys()
+    const refused = serviceApp.refusedScopes()
+    if (refused.size > 0) this.#notices.scopes(upstream.name, [...refused], this.#needed)
+  }
+
+  /** The provider that was handed over is closed by the one that took over. */
+  #retire (held: Held, successor: Held | undefined): void {
+    for (const provider of held.providers) if (successor?.org !== held.org || provider !== held.credentials.upstream) provider.close()
     const timer = setTimeout(() => { held.pool.destroy().catch(() => {}) }, RETIRE_MS)
     timer.unref()
     held.pool.close().then(() => { clearTimeout(timer) }, (error: unknown) => { this.#log.debug({ err: error }, 'a retired upstream did not close in time') })
   }
 }
 
-function scopesOf (upstream: UpstreamConfig, needed: ReadonlyArray<{ upstream: string, credential: string, operation: Parameters<typeof scopesFor>[0] extends Iterable<infer O> ? O : never }>): readonly string[] {
-  if (upstream.credential.kind !== 'serviceApp') return []
-  if (upstream.credential.scopes !== 'auto') return upstream.credential.scopes
-  return scopesFor(needed.filter(one => one.upstream === upstream.name && one.credential === 'upstream').map(one => one.operation))
+function needsOf (upstream: UpstreamConfig, needed: readonly NeededOperation[]): readonly Operation[] {
+  return needed.filter(one => one.upstream === upstream.name && one.credential === 'upstream').map(one => one.operation)
 }
 
-/** Everything of an upstream's configuration that its link is made of; the texts of CAs, but only the names of secrets. */
+function scopesNeeded (upstream: UpstreamConfig, needed: readonly NeededOperation[]): readonly string[] {
+  if (upstream.credential.kind !== 'serviceApp') return []
+  return upstream.credential.scopes === 'auto' ? scopesFor(needsOf(upstream, needed)) : upstream.credential.scopes
+}
+
+/** The scope that keeps an operation from being called. */
+function refusedScope (operation: Operation, refused: ReadonlySet<string>): string | undefined {
+  return refused.size === 0 ? undefined : scopesOf(operation).find(scope => refused.has(scope))
+}
+
+/** Everything of an upstream's configuration that its link is made of; the texts of CAs, but only the names of secrets. Keys are renewed in place. */
 function keyOf (upstream: UpstreamConfig, config: Config, secrets: ReadonlyMap<SecretReference, Secret>): string {
-  const { scopes: _scopes, ...credential } = { scopes: undefined, ...upstream.credential }
+  const { scopes: _scopes, keys: _keys, ...credential } = { scopes: undefined, keys: undefined, ...upstream.credential }
   const withoutPlaces = (name: string, value: unknown): unknown => name === 'place' ? undefined : value
   const ca = upstream.ca === undefined ? '' : secrets.get(upstream.ca)?.reveal()
-  return JSON.stringify([upstream.org, credential, upstream.authnToken, upstream.timeouts, ca, config.limits.ceiling, config.limits.concurrency], withoutPlaces)
-}
-
-function nameOf (reference: SecretReference): string {
-  return reference.kind === 'env' ? `env ${reference.name}` : `file ${reference.path}`
+  return JSON.stringify([upstream.org, credential, upstream.authnToken, upstream.timeouts, upstream.proxy, ca, config.limits.ceiling, config.limits.concurrency], withoutPlaces)
 }

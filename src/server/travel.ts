@@ -28,7 +28,7 @@ const REFUSALS: Readonly<Record<RefusedBy, RejectionCode>> = {
 export async function travel (road: Road, exchange: GateExchange, request: IncomingMessage, response: ServerResponse): Promise<void> {
   exchange.stage = 'body'
   const reading = readBody(request, exchange.snapshot.bodyLimitBytes)
-  let refusal = takeBody(exchange, request, reading instanceof Promise ? await reading : reading)
+  let refusal = takeBody(exchange, request, reading instanceof Promise ? await reading : reading) ?? lacksScope(exchange)
   // One pass; a second when a complete answer has proved that Okta refused before it executed anything. It spends budget.
   for (let again = refusal === undefined && !exchange.aborted; again;) {
     exchange.stage = 'admit'
@@ -67,6 +67,13 @@ function takeBody (exchange: GateExchange, request: IncomingMessage, body: Await
   const refusal = exchange.undecided ? judgeBody(exchange, request, body) : undefined
   if (exchange.policy!.mode === 'observe' || exchange.wouldDeny !== undefined) noteBodyPaths(exchange, request)
   return refusal
+}
+
+/** Okta has refused the gate a scope that this call needs: it could only fail there. */
+function lacksScope ({ snapshot, policy, rule, operation }: GateExchange): Rejection | undefined {
+  if (rule?.credential !== 'upstream') return undefined
+  const scope = snapshot.upstreams.get(policy!.upstream)!.missingScope(operation!)
+  return scope === undefined ? undefined : reject('credential_unavailable', { causes: [`rule ${rule.id} needs the scope ${scope}, which Okta refuses to the gate`] })
 }
 
 /** The ticket of an admitted call; a refusal; undefined when the client has left meanwhile. */
@@ -127,6 +134,7 @@ function send (road: Road, exchange: GateExchange, ticket: Ticket, request: Inco
     rewrites: upstream.rewrites,
     rewriteBody: authn ? upstream.rewriteHrefs : undefined,
     timeouts: upstream.timeouts,
+    breaker: upstream.breaker,
     clock: road.clock
   }, response, {
     onSent: () => { sentAt = road.clock() },
@@ -154,7 +162,7 @@ function settle ({ limits, steadyNow }: Road, exchange: GateExchange, ticket: Ti
 function mayCallAgain (exchange: GateExchange, result: ForwardResult): boolean {
   const { credentials } = exchange.snapshot.upstreams.get(exchange.policy!.upstream)!
   const provider = exchange.rule!.credential === 'authnToken' ? credentials.authnToken : credentials.upstream
-  const renewed = result.generation !== undefined && provider?.invalidate(result.generation) === true
+  const renewed = result.generation !== undefined && provider?.invalidate(result.generation, result.kind === 'credential_refused' ? result.nonce : undefined) === true
   return renewed && !exchange.resent
 }
 

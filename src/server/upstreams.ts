@@ -4,6 +4,7 @@ import { defaultLimit, orgLimitFor } from '../okta/buckets.js'
 import { originsOf, rewriteHrefs, rewriteLinkHeader, rewriteLocation, type Origins } from '../okta/links.js'
 import type { BucketPlan } from '../limits/store.js'
 import type { LocationRewrites } from '../upstream/answer-head.js'
+import type { Breaker } from '../upstream/breaker.js'
 import type { CallDispatch, Credentials } from '../upstream/inject.js'
 import type { ForwardTimeouts } from '../upstream/result.js'
 
@@ -12,6 +13,9 @@ export interface UpstreamRoad {
   readonly name: string
   readonly dispatch: CallDispatch
   readonly credentials: Credentials
+  readonly breaker: Breaker
+  /** a scope that an operation needs and Okta refuses */
+  readonly missingScope: (operation: Operation) => string | undefined
   readonly timeouts: ForwardTimeouts
   /** by operation.index; operations of one bucket share one plan */
   readonly plans: readonly BucketPlan[]
@@ -24,6 +28,8 @@ export interface UpstreamLink {
   readonly pool: Pool
   readonly dispatch: CallDispatch
   readonly credentials: Credentials
+  readonly breaker: Breaker
+  readonly missingScope: (operation: Operation) => string | undefined
 }
 
 /** The limits of the configuration, for one upstream. */
@@ -44,6 +50,8 @@ export function composeUpstream (name: string, org: string, publicUrl: string, l
     name,
     dispatch: link.dispatch,
     credentials: link.credentials,
+    breaker: link.breaker,
+    missingScope: link.missingScope,
     timeouts,
     plans: plansOf(name, limits, operations),
     rewrites: rewritesOf(origins),

@@ -4,9 +4,12 @@ import { readFileSync } from 'node:fs'
 import type { LookupFunction, Socket } from 'node:net'
 import * as tls from 'node:tls'
 import { buildConnector, Pool } from 'undici'
+import type { Secret } from '../domain/secret.js'
 
 /** Our idle timeout lies below any that Okta may have, so that it is we who close (faults.md, keep-alive race). */
 const KEEP_ALIVE_MS = 4000
+/** A busy connection is replaced after this time, so that a change of the org's addresses is followed. */
+const CONNECTION_LIFE_MS = 300_000
 /** Okta's largest recorded header block is 4.4 kB; more than this is a 502. */
 const MAX_HEADER_BYTES = 32_768
 
@@ -22,6 +25,16 @@ export interface UpstreamPoolOptions {
   readonly idleMs: number
   /** how names are resolved; default node:dns */
   readonly lookup?: LookupFunction
+  /** connections are tunnelled through it (CONNECT); what goes through is TLS with the org, verified as without it */
+  readonly proxy?: EgressProxy
+}
+
+/** An HTTP proxy between the gate and the org. */
+export interface EgressProxy {
+  /** origin, http: or https: */
+  readonly url: string
+  /** of the Proxy-Authorization header */
+  readonly authorization?: Secret
 }
 
 /**
@@ -32,21 +45,15 @@ export interface UpstreamPoolOptions {
  */
 export function createUpstreamPool (options: UpstreamPoolOptions): Pool {
   const origin = checkOrigin(options.org)
-  const connect = buildConnector({
-    secureContext: tls.createSecureContext({ ca: trustAnchors(options.ca), minVersion: 'TLSv1.2' }),
-    rejectUnauthorized: true,
-    checkServerIdentity: tls.checkServerIdentity,
-    allowH2: false,
-    // undici's timers above a second fire up to a second late; the promise is "within connectMs".
-    timeout: options.connectMs > 1000 ? Math.max(1000, options.connectMs - 500) : options.connectMs,
-    lookup: rememberingLookup(options.lookup ?? (systemLookup as LookupFunction))
-  } as buildConnector.BuildOptions)
+  const direct = createConnector(options)
+  const connect = options.proxy === undefined ? direct : tunnel(options.proxy, options, direct)
   return new Pool(origin, {
     connections: options.connections,
     pipelining: 1,
     keepAliveTimeout: KEEP_ALIVE_MS,
     keepAliveMaxTimeout: KEEP_ALIVE_MS,
     keepAliveTimeoutThreshold: 1000,
+    clientTtl: CONNECTION_LIFE_MS,
     maxHeaderSize: MAX_HEADER_BYTES,
     headersTimeout: options.headersMs,
     bodyTimeout: options.idleMs,
@@ -58,6 +65,39 @@ export function createUpstreamPool (options: UpstreamPoolOptions): Pool {
       }) as buildConnector.Callback)
     }
   })
+}
+
+function createConnector (options: UpstreamPoolOptions): buildConnector.connector {
+  return buildConnector({
+    secureContext: tls.createSecureContext({ ca: trustAnchors(options.ca), minVersion: 'TLSv1.2' }),
+    rejectUnauthorized: true,
+    checkServerIdentity: tls.checkServerIdentity,
+    allowH2: false,
+    // undici's timers above a second fire up to a second late; the promise is "within connectMs".
+    timeout: options.connectMs > 1000 ? Math.max(1000, options.connectMs - 500) : options.connectMs,
+    lookup: rememberingLookup(options.lookup ?? (systemLookup as LookupFunction))
+  } as buildConnector.BuildOptions)
+}
+
+/**
+ * Connects through an HTTP proxy, as undici's ProxyAgent does it, but hands the tunnel to the very connector that
+ * verifies direct connections. A plain org (loopback, for tests) is spoken to through the tunnel as it is.
+ */
+function tunnel ({ url, authorization }: EgressProxy, options: UpstreamPoolOptions, direct: buildConnector.connector): buildConnector.connector {
+  const { connectMs, connections } = options
+  const proxy = new Pool(url, { connections, pipelining: 1, headersTimeout: connectMs, connect: createConnector(options) })
+  const connect = (to: buildConnector.Options, callback: (error: Error | null, socket: Socket | null) => void): void => {
+    const authority = `${to.hostname}:${to.port === '' ? to.protocol === 'https:' ? '443' : '80' : to.port}`
+    const headers = { host: authority, ...authorization === undefined ? {} : { 'proxy-authorization': authorization.reveal() } }
+    proxy.connect({ path: authority, headers }).then(({ statusCode, socket }) => {
+      if (statusCode !== 200) {
+        socket.on('error', () => {}).destroy()
+        callback(Object.assign(new Error('the proxy refused to connect'), { code: 'PROXY_REFUSED' }), null)
+      } else if (to.protocol === 'https:') direct({ ...to, httpSocket: socket as Socket }, callback as unknown as buildConnector.Callback)
+      else callback(null, socket as Socket)
+    }, (error: Error) => { callback(error, null) })
+  }
+  return connect as unknown as buildConnector.connector
 }
 
 /**

@@ -22,6 +22,10 @@ export interface AnswerHead {
   readonly oktaRequestId?: string
   readonly contentType?: string
   readonly contentEncoding?: string
+  /** what Okta asks for in the gate's own DPoP proofs; never the client's business */
+  readonly dpopNonce?: string
+  /** the first WWW-Authenticate; it goes to the client, too */
+  readonly challenge?: string
   /** index of the Content-Length value in `lines`; -1 when there is none */
   readonly lengthAt: number
   /** body bytes announced by Content-Length; undefined: chunked, or to the end of the connection */
@@ -42,6 +46,8 @@ const REQUEST_ID = 10
 const RATE_LIMIT = 11
 const RATE_REMAINING = 12
 const RATE_RESET = 13
+const DPOP_NONCE = 14
+const CHALLENGE = 15
 
 // security.md 8: cookies would log a client in as the gate; Trailer beside Content-Length kills node's http;
 // Alt-Svc and Clear-Site-Data speak for Okta's origin, not for ours; the rest is hop-by-hop (RFC 9110 section 7.6.1).
@@ -51,13 +57,15 @@ const RESPONSE_HEADERS: ReadonlyMap<string, number> = new Map([
   ['link', LINK], ['location', LOCATION], ['connection', CONNECTION],
   ['content-length', CONTENT_LENGTH], ['transfer-encoding', TRANSFER_ENCODING],
   ['content-type', CONTENT_TYPE], ['content-encoding', CONTENT_ENCODING],
-  ['date', DATE], ['x-okta-request-id', REQUEST_ID],
+  ['date', DATE], ['dpop-nonce', DPOP_NONCE], ['www-authenticate', CHALLENGE], ['x-okta-request-id', REQUEST_ID],
   ['x-rate-limit-limit', RATE_LIMIT], ['x-rate-limit-remaining', RATE_REMAINING], ['x-rate-limit-reset', RATE_RESET]
 ])
 
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 const CONTROL = /[\x00-\x08\x0a-\x1f\x7f]/ // eslint-disable-line no-control-regex
 const JSON_TYPE = /^application\/(?:[\w.+-]+\+)?json(?:[\s;]|$)/i
+/** RFC 9449 section 8.1: NQCHAR. */
+const NONCE = /^[\x21\x23-\x5b\x5d-\x7e]{1,1024}$/
 const DIGITS = /^\d{1,15}$/
 
 /**
@@ -73,7 +81,7 @@ export function filterAnswer (raw: readonly Buffer[], rewrites: LocationRewrites
   // Every field from the start: objects that grow by different headers have different shapes, which is slow.
   const rate: { limit?: string, remaining?: string, reset?: string } = { limit: undefined, remaining: undefined, reset: undefined }
   const head: { -readonly [K in keyof AnswerHead]: AnswerHead[K] } = {
-    lines, rate, date: undefined, oktaRequestId: undefined, contentType: undefined, contentEncoding: undefined, lengthAt: -1, length: undefined
+    lines, rate, date: undefined, oktaRequestId: undefined, contentType: undefined, contentEncoding: undefined, dpopNonce: undefined, challenge: undefined, lengthAt: -1, length: undefined
   }
   let chunked = false
   let nominated: string[] | undefined
@@ -86,6 +94,9 @@ export function filterAnswer (raw: readonly Buffer[], rewrites: LocationRewrites
         if (lower.startsWith('access-control-') || lower.startsWith('proxy-') || !TOKEN.test(name)) continue
         break
       case DROP: continue
+      case DPOP_NONCE:
+        if (NONCE.test(value)) head.dpopNonce ??= value
+        continue
       case CONNECTION:
         nominated = options(value, nominated)
         continue
@@ -107,6 +118,7 @@ export function filterAnswer (raw: readonly Buffer[], rewrites: LocationRewrites
       }
       case CONTENT_TYPE: head.contentType ??= value; break
       case CONTENT_ENCODING: head.contentEncoding = head.contentEncoding === undefined ? value : `${head.contentEncoding}, ${value}`; break
+      case CHALLENGE: head.challenge ??= value; break
       case DATE: head.date ??= value; break
       case REQUEST_ID: head.oktaRequestId ??= value; break
       case RATE_LIMIT: rate.limit ??= value; break

@@ -4,7 +4,7 @@ import { CredentialFault } from './credential.js'
 import { mayTryAgain, nameFailure, type Failure } from './failure.js'
 import type { CallHandler } from './inject.js'
 import { PacedReply } from './paced-reply.js'
-import { isCredentialRefusal, MAX_REFUSAL_BYTES } from './refusal.js'
+import { MAX_REFUSAL_BYTES, readRefusal } from './refusal.js'
 import type { ForwardCall, ForwardHooks, ForwardResult, Outcome } from './result.js'
 
 const MAX_INFORMATIONAL = 16
@@ -42,8 +42,12 @@ class Relay implements CallHandler {
   #sentAt = 0
   #resent = false
   #done = false
+  #permitted = false
   #gone = false
   #generation: number | undefined
+  #proved = false
+  /** the answer may be about the gate's own credential */
+  #suspect = false
   /** why we ended the upstream call ourselves */
   #verdict: Failure | undefined
 
@@ -73,6 +77,11 @@ class Relay implements CallHandler {
 
   start (): void {
     if (this.#reply.destroyed) { this.#gone = true; this.#finish({ kind: 'aborted' }); return }
+    if (this.#call.breaker?.permit() === false) {
+      this.#finish({ kind: 'failed', failure: { code: 'unreachable', cause: 'BREAKER_OPEN' }, mayHaveHappened: false })
+      return
+    }
+    this.#permitted = true
     this.#reply.on('close', this.#onClose)
     const { connectMs, headersMs } = this.#call.timeouts
     // undici's own timers start on a connection and at every 1xx; this one also bounds waiting for either.
@@ -85,7 +94,10 @@ class Relay implements CallHandler {
     dispatch({ path: target.raw, method, headers, body, headersTimeout: timeouts.headersMs, bodyTimeout: timeouts.idleMs, credential }, this)
   }
 
-  onCredential (generation: number): void { this.#generation = generation }
+  onCredential (generation: number, proved: boolean): void {
+    this.#generation = generation
+    this.#proved = proved
+  }
 
   onConnect (abort: (error?: Error) => void): void {
     if (this.#done) { abort(); return }
@@ -106,6 +118,7 @@ class Relay implements CallHandler {
     this.#status = status
     this.#reason = reason
     this.#head = head
+    this.#tell()
     this.#resume = resume
     this.#upstreamMs = this.#call.clock() - this.#sentAt
     this.#hooks.onHeaders?.({ status, rate: head.rate, date: head.date, oktaRequestId: head.oktaRequestId })
@@ -116,7 +129,9 @@ class Relay implements CallHandler {
 
   #bytesToHold (status: number, head: AnswerHead): number {
     const { credential, rewriteBody } = this.#call
-    if (status === 401 && credential !== 'none') return (head.length ?? 0) > MAX_REFUSAL_BYTES ? 0 : MAX_REFUSAL_BYTES
+    // What an anonymous call is told is about its caller: E0000011 is also what /authn says of a stale state token.
+    this.#suspect = ((status === 401 && credential !== 'none') || (status === 400 && this.#proved)) && (head.length ?? 0) <= MAX_REFUSAL_BYTES
+    if (this.#suspect) return MAX_REFUSAL_BYTES
     return rewriteBody !== undefined && isPlainJson(head) && (head.length ?? 0) <= MAX_REWRITE_BYTES ? MAX_REWRITE_BYTES : 0
   }
 
@@ -137,12 +152,11 @@ class Relay implements CallHandler {
 
   onComplete (): void {
     if (this.#answering) { this.#end(); return }
-    // What an anonymous call is told is about its caller: E0000011 is also what /authn says of a stale state token.
-    if (this.#status === 401 && this.#holdLimit > 0 && this.#call.credential !== 'none') {
-      isCredentialRefusal(Buffer.concat(this.#held), this.#head!.contentEncoding).then(refused => {
+    if (this.#suspect) {
+      readRefusal(this.#status!, Buffer.concat(this.#held), this.#head!).then(refusal => {
         if (this.#done) return
-        if (refused) this.#finish(this.#gone ? { kind: 'aborted' } : { kind: 'credential_refused' })
-        else this.#sendWhole()
+        if (refusal === undefined) this.#sendWhole()
+        else this.#finish(this.#gone ? { kind: 'aborted' } : { kind: 'credential_refused', nonce: refusal.kind === 'nonce' ? refusal.nonce : undefined })
       })
       return
     }
@@ -164,7 +178,18 @@ class Relay implements CallHandler {
     this.#fail(failure)
   }
 
+  /** The breaker learns of each call once: at its answer, or at its end. */
+  #tell (failure?: Failure): void {
+    const { breaker } = this.#call
+    if (breaker === undefined || !this.#permitted) return
+    this.#permitted = false
+    if (failure !== undefined) breaker.failed(failure.code)
+    else if (this.#head === undefined) breaker.abandoned()
+    else breaker.answered()
+  }
+
   #fail (failure: Failure, credential?: CredentialFault): void {
+    this.#tell(failure)
     if (this.#gone) {
       this.#finish({ kind: 'aborted', failure: this.#status === undefined ? failure : undefined })
     } else if (this.#answering) {
@@ -267,9 +292,10 @@ class Relay implements CallHandler {
   #finish (outcome: Outcome): void {
     if (this.#done) return
     this.#done = true
+    this.#tell()
     clearTimeout(this.#deadline)
     this.#reply.off('close', this.#onClose)
-    const { kind, truncated, failure, credential, mayHaveHappened } = outcome as { kind: string, truncated?: boolean, failure?: Failure, credential?: CredentialFault, mayHaveHappened?: boolean }
+    const { kind, truncated, failure, credential, mayHaveHappened, nonce } = outcome as { kind: string, truncated?: boolean, failure?: Failure, credential?: CredentialFault, mayHaveHappened?: boolean, nonce?: string }
     // Written out: spreading the outcome costs some 15 µs a request.
     this.#resolve({
       kind,
@@ -277,6 +303,7 @@ class Relay implements CallHandler {
       failure,
       credential,
       mayHaveHappened,
+      nonce,
       sent: this.#sent,
       resent: this.#resent,
       status: this.#status,

@@ -18,8 +18,8 @@ export interface CallOptions {
 export interface CallHandler extends Dispatcher.DispatchHandler {
   onConnect: (abort: (error?: Error) => void) => void
   onError: (error: Error) => void
-  /** which generation of the credential goes out */
-  onCredential: (generation: number) => void
+  /** which generation of the credential goes out, and whether with a proof */
+  onCredential: (generation: number, proved: boolean) => void
   /** true: the caller has left while the credential was awaited; nothing is sent and nothing reported */
   readonly cancelled: boolean
 }
@@ -54,8 +54,16 @@ export function injectCredential (credentials: Credentials): (dispatch: Dispatch
 function send (dispatch: Dispatcher.Dispatch, options: CallOptions, handler: CallHandler, found: PresentedCredential | CredentialFault): void {
   if (handler.cancelled) return
   if (found instanceof CredentialFault) { handler.onError(found); return }
-  handler.onCredential(found.generation)
-  dispatch(plain(options, [...options.headers, 'authorization', `${found.scheme} ${found.token.reveal()}`]), handler)
+  handler.onCredential(found.generation, found.prove !== undefined)
+  const headers = [...options.headers, 'authorization', `${found.scheme} ${found.token.reveal()}`]
+  // One proof per call that is sent: a resend comes through here again.
+  if (found.prove !== undefined) headers.push('dpop', found.prove(options.method, withoutQuery(options.path)))
+  dispatch(plain(options, headers), handler)
+}
+
+function withoutQuery (target: string): string {
+  const mark = target.indexOf('?')
+  return mark < 0 ? target : target.slice(0, mark)
 }
 
 function plain (options: CallOptions, headers: readonly string[]): Dispatcher.DispatchOptions {

@@ -2,6 +2,7 @@ import type { Method } from '../domain/operation.js'
 import type { CredentialKind } from '../domain/decision.js'
 import type { Target } from '../domain/target.js'
 import type { LocationRewrites, RateHeaders } from './answer-head.js'
+import type { Breaker } from './breaker.js'
 import type { CredentialFault } from './credential.js'
 import type { Failure } from './failure.js'
 import type { CallDispatch } from './inject.js'
@@ -35,6 +36,8 @@ export interface ForwardCall {
   /** flat list of the gate's own header lines, put behind Okta's */
   readonly ownHeaders?: readonly string[]
   readonly timeouts: ForwardTimeouts
+  /** refuses at once what would fail on the way */
+  readonly breaker?: Breaker
   /** monotonic milliseconds */
   readonly clock: () => number
 }
@@ -75,13 +78,14 @@ interface Facts {
 /**
  * What became of a call. Unless it says `answered` or `aborted`, nothing has been written to the client.
  * - answered: the answer has gone out; truncated: it broke off and the client's connection was destroyed
- * - credential_refused: 401 E0000011; tell the provider, which says whether one more call makes sense
+ * - credential_refused: a complete 401 E0000011, or a 400 about the proof (`nonce`: what Okta wants in it); tell the
+ *   provider, which says whether one more call makes sense
  * - failed: no answer; `mayHaveHappened` for a write that was sent
  * - aborted: the client left; a write that was sent has been awaited, so `status` tells its outcome where known
  */
 export type ForwardResult = Facts & (
   | { readonly kind: 'answered', readonly truncated: boolean, readonly failure?: Failure }
-  | { readonly kind: 'credential_refused' }
+  | { readonly kind: 'credential_refused', readonly nonce?: string }
   | { readonly kind: 'failed', readonly failure: Failure, readonly credential?: CredentialFault, readonly mayHaveHappened: boolean }
   | { readonly kind: 'aborted', readonly failure?: Failure }
 )

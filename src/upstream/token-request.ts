@@ -1,11 +1,12 @@
 import {
-  allowInsecureRequests, clientCredentialsGrantRequest, customFetch, modifyAssertion, PrivateKeyJwt,
-  processClientCredentialsResponse, ResponseBodyError
+  allowInsecureRequests, clientCredentialsGrantRequest, customFetch, DPoP, isDPoPNonceError, modifyAssertion, PrivateKeyJwt,
+  processClientCredentialsResponse, ResponseBodyError, type DPoPHandle
 } from 'oauth4webapi'
 import type { Dispatcher } from 'undici'
 import { Secret } from '../domain/secret.js'
 import type { RateHeaders } from './answer-head.js'
 import { CredentialFault } from './credential.js'
+import type { ProofKey } from './dpop.js'
 import type { SigningKey } from './signing-key.js'
 
 /** Bucket of the token endpoint. */
@@ -13,7 +14,7 @@ export const TOKEN_PATH = '/oauth2/v1/token'
 
 const MAX_ANSWER_BYTES = 65_536
 /** Both well under Okta's limit of an hour; five minutes in all, clock skew included. */
-const BACKDATED_SECONDS = 5
+export const BACKDATED_SECONDS = 5
 const LIFETIME_SECONDS = 240
 /** A token without expires_in: Okta's are fixed at 3600 s (facts.md); unsaid, assume the least that is useful. */
 const UNSAID_LIFETIME_SECONDS = 300
@@ -36,13 +37,23 @@ export interface TokenRequest {
   /** epoch milliseconds */
   readonly now: number
   readonly timeoutMs: number
+  /** the token has to be bound to a key; keeps the endpoint's nonce from one request to the next */
+  readonly proofs?: DPoPHandle
   /** told of each answer: these calls count in the bucket of TOKEN_PATH */
   readonly observe?: (answer: { status: number, rate: RateHeaders, date?: string }) => void
 }
 
+/** What makes the proofs of the token endpoint, and knows its nonce. @param now epoch milliseconds */
+export function createTokenProofs (key: ProofKey, now: () => number): DPoPHandle {
+  return DPoP({}, key.pair, {
+    [modifyAssertion]: (_header, payload) => { payload.iat = Math.floor(now() / 1000) - BACKDATED_SECONDS }
+  })
+}
+
 /**
  * One OAuth 2.0 client credentials request with private_key_jwt (RFC 6749 section 4.4, RFC 7523; `aud` is the
- * endpoint invoked, `jti` is random), through the upstream's verified pool.
+ * endpoint invoked, `jti` is random), through the upstream's verified pool. With `proofs` it is made once more, under
+ * a new assertion, when the endpoint asks for a nonce (RFC 9449 section 8).
  *
  * @throws CredentialFault, whose text holds OAuth's error word or a status and nothing else of the answer
  */
@@ -59,13 +70,20 @@ export async function requestToken (request: TokenRequest): Promise<GrantedToken
       delete payload.nbf
     }
   })
-  try {
+  const once = async (): Promise<Awaited<ReturnType<typeof processClientCredentialsResponse>>> => {
     const response = await clientCredentialsGrantRequest(server, client, authentication, { scope: request.scopes.join(' ') }, {
       [customFetch]: (target, init) => fetchThrough(request, new URL(target), init as unknown as FetchInit),
-      [allowInsecureRequests]: url.startsWith('http:') // loopback only: the agent has refused every other
+      [allowInsecureRequests]: url.startsWith('http:'), // loopback only: the agent has refused every other
+      DPoP: request.proofs
     })
-    const granted = await processClientCredentialsResponse(server, client, response)
-    if (granted.token_type !== 'bearer') throw new CredentialFault('token_invalid', 'token_type')
+    return await processClientCredentialsResponse(server, client, response)
+  }
+  try {
+    const granted = await once().catch(async (error: unknown) => {
+      if (request.proofs !== undefined && isDPoPNonceError(error)) return await once()
+      throw error
+    })
+    if (granted.token_type !== (request.proofs === undefined ? 'bearer' : 'dpop')) throw new CredentialFault('token_invalid', 'token_type')
     if (!/^[\x21-\x7e]{1,16384}$/.test(granted.access_token)) throw new CredentialFault('token_invalid', 'access_token')
     return {
       token: new Secret(granted.access_token),
@@ -108,8 +126,10 @@ async function fetchThrough (request: TokenRequest, target: URL, init: FetchInit
   }
   if (statusCode < 200) throw new CredentialFault('token_invalid', String(statusCode))
   const type = text('content-type')
+  const nonce = text('dpop-nonce')
   const bodyless = statusCode === 204 || statusCode === 304
-  return new Response(bodyless ? null : Buffer.concat(chunks), { status: statusCode, headers: type === undefined ? {} : { 'content-type': type } })
+  const kept = { ...type === undefined ? {} : { 'content-type': type }, ...nonce === undefined ? {} : { 'dpop-nonce': nonce } }
+  return new Response(bodyless ? null : Buffer.concat(chunks), { status: statusCode, headers: kept })
 }
 
 /** Errors of oauth4webapi hold the answer's body, a token included; only words of a known form leave this room. */

@@ -92,7 +92,7 @@ t.test('what is left out has the safe default', async t => {
     production: false,
     workers: 1
   })
-  t.match(config!.upstreams.get('default'), { credential: { scopes: 'auto', dpop: false }, authnToken: undefined, timeouts: { connectMs: 5000, headersMs: 60000, idleMs: 60000 } })
+  t.match(config!.upstreams.get('default'), { credential: { scopes: 'auto', dpop: true }, authnToken: undefined, timeouts: { connectMs: 5000, headersMs: 60000, idleMs: 60000 } })
   t.same(load(minimal).config, config, 'a second load starts from the same defaults')
 })
 
@@ -149,7 +149,7 @@ t.test('every problem has its place, its words and a hint', async t => {
     ['no sink', text => text + 'audit: { sinks: [] }\n', [/must list at least one sink/]],
     ['a sink twice', text => text + 'audit: { sinks: [{ stdout: {} }, { stdout: {} }] }\n', [/7:34 this sink is listed twice/]],
     ['two sinks in one', text => text + 'audit: { sinks: [{ stdout: {}, file: { path: a } }] }\n', [/must be exactly one of stdout and file/]],
-    ['not built: dpop', text => text.replace('clientId', 'dpop: true, clientId'), [/6:\d+ DPoP is not built yet/]],
+    ['proxy with a password', text => text + '    proxy: { url: "http://u:p@proxy:3128" }\n', [/7:\d+ must not hold a user name or password; name the Proxy-Authorization header/]],
     ['not built: redis', text => text + 'limits: { store: { redis: { url: { env: R } } } }\n', [/7:\d+ the Redis store is not built yet/]],
     ['not built: onStoreLoss', text => text + 'limits: { onStoreLoss: share }\n', [/onStoreLoss is not built yet/]],
     ['not built: workers', text => text + 'workers: 4\n', [/7:1 more than one worker is not built yet/]],

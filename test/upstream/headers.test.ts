@@ -72,10 +72,10 @@ const keep = { link: (value: string) => value, location: (value: string) => valu
 const raw = (...texts: string[]): Buffer[] => texts.map(text => Buffer.from(text, 'latin1'))
 
 t.test('response lines pass as they came, each on its own', async t => {
-  const lines = ['cOnTent-Type', 'text/plain; x', 'Link', '<https://o/1>; rel="self"', 'Link', '<https://o/2>; rel="next"', 'X-Odd', 'caf\u00e9\ttab', 'DPoP-Nonce', 'n', 'Content-Length', '7']
+  const lines = ['cOnTent-Type', 'text/plain; x', 'Link', '<https://o/1>; rel="self"', 'Link', '<https://o/2>; rel="next"', 'X-Odd', 'caf\u00e9\ttab', 'Content-Length', '7']
   const head = filterAnswer(raw(...lines), keep)
   t.same(head?.lines, lines)
-  t.match(head, { length: 7, lengthAt: 11, contentType: 'text/plain; x' })
+  t.match(head, { length: 7, lengthAt: 9, contentType: 'text/plain; x' })
 })
 
 t.test('Link and Location are rewritten line by line, and a dropped Location is gone', async t => {
@@ -85,7 +85,7 @@ t.test('Link and Location are rewritten line by line, and a dropped Location is 
 })
 
 t.test('cookies, CORS, hop-by-hop and broken lines never reach the client', async t => {
-  const gone = ['Set-Cookie', 'SET-COOKIE', 'Set-Cookie2', 'Trailer', 'Alt-Svc', 'Clear-Site-Data', 'Access-Control-Allow-Origin', 'Access-Control-Max-Age', 'Keep-Alive', 'TE', 'Upgrade', 'Proxy-Authenticate', 'Proxy-Connection', 'Connection', 'na me', 'caf\u00e9']
+  const gone = ['Set-Cookie', 'SET-COOKIE', 'Set-Cookie2', 'Trailer', 'Alt-Svc', 'Clear-Site-Data', 'DPoP-Nonce', 'Access-Control-Allow-Origin', 'Access-Control-Max-Age', 'Keep-Alive', 'TE', 'Upgrade', 'Proxy-Authenticate', 'Proxy-Connection', 'Connection', 'na me', 'caf\u00e9']
   for (const name of gone) t.same(filterAnswer(raw(name, 'x', 'A', 'b'), keep)?.lines, ['A', 'b'], name)
   t.same(filterAnswer(raw('A', 'x\ry', 'B', 'x\0', 'C', '\x7f', 'D', 'ok'), keep)?.lines, ['D', 'ok'])
   t.same(filterAnswer(raw('X-Hop', '1', 'Content-Length', '3', 'Connection', 'close, x-hop, content-length', 'A', 'b'), keep), { lines: ['Content-Length', '3', 'A', 'b'], rate: {}, lengthAt: 1, length: 3 })
