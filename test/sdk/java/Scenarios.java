@@ -25,7 +25,8 @@ public class Scenarios {
     }
 
     private static ApiClient connect(String mode) {
-        ClientBuilder builder = Clients.builder().setOrgUrl(System.getenv("GATE_URL")).setRetryMaxAttempts(3).setRetryMaxElapsed(100);
+        // The HTTP client under it does not wait longer for a retry than for an answer.
+        ClientBuilder builder = Clients.builder().setOrgUrl(System.getenv("GATE_URL")).setRetryMaxAttempts(3).setRetryMaxElapsed(100).setConnectionTimeout(120);
         if (mode.equals("SSWS")) return builder.setClientCredentials(new TokenClientCredentials(System.getenv("CLIENT_KEY"))).build();
         boolean bound = mode.equals("DPoP");
         return builder.setAuthorizationMode(AuthorizationMode.PRIVATE_KEY).setClientId(bound ? "bound" : "plain")
