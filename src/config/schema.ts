@@ -42,7 +42,7 @@ const serviceApp = strict({
     Type.Literal('auto'),
     Type.Array(Type.String({ pattern: '^[A-Za-z0-9_.:-]+$' }), { minItems: 1, uniqueItems: true })
   ], { default: 'auto', errorMessage: 'must be auto, or a list of scopes without repetition' }),
-  dpop: Type.Boolean({ default: true, description: 'access tokens are bound to a key of the process, and each call carries a proof (RFC 9449)' })
+  dpop: Type.Boolean({ default: false, description: 'true: access tokens are bound to a key of the process, and each call carries a proof (RFC 9449); the app in Okta has to require it' })
 })
 
 const upstream = strict({

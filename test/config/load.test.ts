@@ -39,7 +39,7 @@ upstreams:
         clientId: 0oa1exampleexample
         keys: [{ file: secrets/current.pem }, { file: $CREDENTIALS_DIRECTORY/next.pem }]
         scopes: [okta.users.read, okta.groups.manage]
-        dpop: false
+        dpop: true
     authnToken: { value: { file: secrets/authn }, exception: { ticket: SEC-1, approvedBy: identity, expires: 2027-01-31 } }
     timeouts: { connectMs: 1000 }
 limits:
@@ -70,7 +70,7 @@ t.test('a file is compiled: paths absolute, percentages as parts, dates to the e
   t.match(upstream, {
     org: 'https://acme.okta.com',
     ca: { kind: 'file', path: '/etc/ssl/extra.pem', confidential: false },
-    credential: { kind: 'serviceApp', clientId: '0oa1exampleexample', scopes: ['okta.users.read', 'okta.groups.manage'], dpop: false },
+    credential: { kind: 'serviceApp', clientId: '0oa1exampleexample', scopes: ['okta.users.read', 'okta.groups.manage'], dpop: true },
     authnToken: { value: { path: '/etc/narrowgate/secrets/authn' }, exception: { ticket: 'SEC-1', approvedBy: 'identity', expiresAt: Date.UTC(2027, 1, 1) } },
     timeouts: { connectMs: 1000, headersMs: 60000, idleMs: 60000 }
   })
@@ -92,7 +92,7 @@ t.test('what is left out has the safe default', async t => {
     production: false,
     workers: 1
   })
-  t.match(config!.upstreams.get('default'), { credential: { scopes: 'auto', dpop: true }, authnToken: undefined, timeouts: { connectMs: 5000, headersMs: 60000, idleMs: 60000 } })
+  t.match(config!.upstreams.get('default'), { credential: { scopes: 'auto', dpop: false }, authnToken: undefined, timeouts: { connectMs: 5000, headersMs: 60000, idleMs: 60000 } })
   t.same(load(minimal).config, config, 'a second load starts from the same defaults')
 })
 
