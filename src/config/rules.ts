@@ -29,12 +29,15 @@ function notBuilt (yaml: ConfigYaml): Problem[] {
   return problems
 }
 
+/** Keys of another form are the schema's to refuse. */
+const WELL_FORMED = /^(?:[A-Z]+(?:,[A-Z]+)* )?\//
+
 /** A misspelt bucket would be a limit that nobody keeps. A warning: operations.yaml may bring buckets of its own. */
 function unknownBuckets (yaml: ConfigYaml): Problem[] {
   const org = get(yaml.value, ['limits', 'org'])
   if (typeof org !== 'object' || org === null) return []
   const buckets = [...new Set(oktaOperations.map(operation => operation.bucket))]
-  return Object.keys(org).filter(key => key !== '*' && !buckets.some(bucket => orgLimitFor(bucket, { [key]: 1 }) !== undefined)).map(key => {
+  return Object.keys(org).filter(key => WELL_FORMED.test(key) && !buckets.some(bucket => orgLimitFor(bucket, { [key]: 1 }) !== undefined)).map(key => {
     const near = nearest(key, buckets)
     return yaml.problem(['limits', 'org', key], `no rate limit bucket of Okta's catalogue is called "${key}": the line has no effect on its operations`, {
       what: 'key', severity: 'warning', hint: near === undefined ? undefined : `did you mean "${near}"?`
