@@ -37,8 +37,9 @@ export async function * auditEvents (shell: Shell, files: readonly string[]): As
 
 async function openLog (shell: Shell, file: string): Promise<Readable> {
   if (file === '-') return Readable.from([await shell.readInput()])
+  const zipped = await isGzip(file)
   const stream = createReadStream(file)
-  if (!await isGzip(file)) return stream
+  if (!zipped) return stream
   const unzipped = createGunzip()
   stream.on('error', error => unzipped.destroy(error))
   return stream.pipe(unzipped)

@@ -30,7 +30,7 @@ export async function check (shell: Shell, options: CheckOptions): Promise<numbe
     terminal.out(`${JSON.stringify(jsonReport(loaded), null, 2)}\n`)
   } else {
     const paint = painter(terminal.color)
-    terminal.out(problemText(loaded.problems, loaded.texts, paint) + summary(loaded, paint) + '\n')
+    terminal.out(problemText(loaded.problems, loaded.texts, paint) + overlapLines(loaded, paint) + summary(loaded, paint) + '\n')
   }
   return exitCode(loaded.problems)
 }
@@ -47,6 +47,18 @@ async function writeJunit (file: string, { policies, problems }: Loaded): Promis
   } catch (error) {
     throw new UsageFault(`--junit: ${file} cannot be written (${String((error as NodeJS.ErrnoException).code)})`)
   }
+}
+
+/** Pairs of rules that the text lists; JSON has all. */
+const SHOWN_OVERLAPS = 10
+
+/** Where one call can match two rules: which of them answers. Nothing is wrong with that, and it has to be known. */
+function overlapLines ({ policies }: Loaded, paint: Paint): string {
+  const overlaps = policies?.tests.overlaps ?? []
+  if (overlaps.length === 0) return ''
+  const lines = overlaps.slice(0, SHOWN_OVERLAPS).map(({ client, operation, first, second }) => `  ${client}, ${operation}: ${first} answers before ${second}`)
+  const rest = overlaps.length > SHOWN_OVERLAPS ? [`  … and ${overlaps.length - SHOWN_OVERLAPS} more: --json lists them`] : []
+  return `${[paint('bold', 'Rules that one call can match, and which of them answers'), ...lines, ...rest].join('\n')}\n\n`
 }
 
 interface Totals { readonly clients: number, readonly rules: number, readonly errors: number, readonly warnings: number, readonly passed: number }

@@ -1,10 +1,9 @@
-import { hasErrors } from '../domain/problem.js'
 import { diffPolicies } from '../policy/diff.js'
 import { createReplay, type ReplayedChange } from '../policy/diff-replay.js'
 import { auditEvents } from './audit-events.js'
 import { diffMarkdown, diffText, isOpening } from './diff-text.js'
 import { EXIT } from './exit.js'
-import { loadPolicySource, type Sourced } from './policy-sources.js'
+import { loadErrors, loadPolicySource, type Sourced } from './policy-sources.js'
 import { problemText } from './problems.js'
 import type { Shell } from './shell.js'
 import { painter } from './style.js'
@@ -39,13 +38,10 @@ export async function diff (shell: Shell, before: string, after: string, options
   return diffs.some(({ changes, operations }) => [...changes, ...operations].some(({ kind }) => isOpening(kind))) ? EXIT.findings : EXIT.fine
 }
 
-/** A failing test of a policy keeps it from being served, not from being compared; what would not compile does. */
-function mustLoad (shell: Shell, name: string, { set, texts }: Sourced): void {
-  if (!hasErrors(set.problems)) return
-  const failed = new Set(set.tests.results.filter(({ passed }) => !passed).map(({ file, line }) => `${file}:${line}`))
-  const errors = set.problems.filter(({ severity, file, line }) => severity === 'error' && !failed.has(`${file}:${line}`))
+function mustLoad (shell: Shell, name: string, source: Sourced): void {
+  const errors = loadErrors(source)
   if (errors.length === 0) return
-  shell.terminal.err(problemText(errors, texts, painter(false)))
+  shell.terminal.err(problemText(errors, source.texts, painter(false)))
   throw new UsageFault(`${name} would not load: it can't be compared`)
 }
 

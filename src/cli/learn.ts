@@ -1,7 +1,6 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { AuditEvent } from '../domain/event.js'
-import { hasErrors } from '../domain/problem.js'
 import { createCatalog, type Catalog } from '../okta/catalog.js'
 import { createLearner, DEFAULT_GENERALISE, type Learned, type Learner } from '../policy/learn.js'
 import { learnedPolicy, leftOutText, withEvidence } from '../policy/learn-text.js'
@@ -12,7 +11,7 @@ import type { Loaded } from '../server/load.js'
 import { auditEvents } from './audit-events.js'
 import { EXIT } from './exit.js'
 import { hasFiles, loadFiles, type FileOptions } from './files.js'
-import { loadOnePolicy } from './policy-sources.js'
+import { loadErrors, loadOnePolicy } from './policy-sources.js'
 import { problemText } from './problems.js'
 import type { Shell } from './shell.js'
 import { count, painter } from './style.js'
@@ -111,11 +110,13 @@ function writtenOf (loaded: Loaded | undefined, client: string): WrittenPolicy |
 }
 
 async function merge (shell: Shell, options: LearnCommandOptions, file: string, generalise: number): Promise<number> {
-  const { set, texts } = await loadOnePolicy(file, shell.now())
+  const source = await loadOnePolicy(file, shell.now())
+  const { set, texts } = source
+  const errors = loadErrors(source)
   const [policy] = set.clients.values()
   const written = policy === undefined ? undefined : set.written?.get(policy.file)
-  if (policy === undefined || written === undefined || hasErrors(set.problems)) {
-    shell.terminal.err(problemText(set.problems.filter(problem => problem.severity === 'error'), texts, painter(false)))
+  if (policy === undefined || written === undefined || errors.length > 0) {
+    shell.terminal.err(problemText(errors, texts, painter(false)))
     throw new UsageFault(`${file} would not load: nothing can be merged into it`)
   }
   const { added, covered, unsure } = await missing(shell, options, set.catalog, policy, generalise)

@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process'
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { promisify } from 'node:util'
+import type { Problem } from '../domain/problem.js'
 import { createCatalog } from '../okta/catalog.js'
 import { loadPolicies, type PolicySet, type SourceFile } from '../policy/load.js'
 import { UsageFault } from './usage.js'
@@ -10,6 +11,12 @@ import { UsageFault } from './usage.js'
 export interface Sourced {
   readonly set: PolicySet
   readonly texts: ReadonlyMap<string, string>
+}
+
+/** What keeps policies from being compiled. A failing test keeps them from being served, not from being looked at. */
+export function loadErrors ({ set }: Sourced): readonly Problem[] {
+  const failed = new Set(set.tests.results.filter(({ passed }) => !passed).map(({ file, line }) => `${file}:${line}`))
+  return set.problems.filter(({ severity, file, line }) => severity === 'error' && !failed.has(`${file}:${line}`))
 }
 
 type NamedFile = SourceFile & { readonly name: string }

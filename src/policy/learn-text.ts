@@ -18,6 +18,9 @@ function minute (time: number): string {
   return `${new Date(time).toISOString().slice(0, 16)}Z`
 }
 
+/** Its tests speak of the rules that it had. */
+const NO_RULES: object = { tests: undefined, allow: undefined }
+
 /**
  * The policy file of what was learned.
  *
@@ -26,7 +29,7 @@ function minute (time: number): string {
 export function learnedPolicy (client: string, learned: Learned, known: PolicyHead | undefined): string {
   const head: PolicyHead = known === undefined
     ? { client, authenticate: [{ apiKey: { sha256: NO_KEY } }] }
-    : { ...known, mode: undefined, extends: undefined }
+    : { ...known, mode: undefined, observeSince: undefined, extends: undefined, ...NO_RULES }
   const left = [...learned.leftOut.values()].reduce((sum, count) => sum + count, 0)
   const comment = [
     `Learned from ${learned.calls} call${learned.calls === 1 ? '' : 's'}: what was seen is admitted, and nothing else. Above each rule its evidence.`,

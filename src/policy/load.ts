@@ -12,7 +12,7 @@ import { readOperations } from './operations-file.js'
 import { PolicySchema, SetSchema, type PolicyFile, type SetFile } from './schema.js'
 import { cyclicSets, extendedSets, missingSets } from './sets.js'
 import { validate } from './validate.js'
-import { endOfDay, type WrittenFile, type WrittenPolicy, type WrittenSet } from './written.js'
+import { endOfDay, startOfDay, type WrittenFile, type WrittenPolicy, type WrittenSet } from './written.js'
 import { readYaml, type Path, type YamlFile } from './yaml.js'
 
 /** A file of the policies folder. */
@@ -33,6 +33,8 @@ export interface LoadOptions {
   readonly issuers?: readonly string[]
   /** other files of the policies folder by their name in it: JWK Sets; absent: not looked at */
   readonly attachments?: ReadonlyMap<string, string>
+  /** narrowgate.yaml says `production: true`: observing for over 30 days is a warning */
+  readonly production?: boolean
   /** keep what was written, with places and comments, for tools; a running gate has no use for it */
   readonly keepWritten?: boolean
 }
@@ -187,6 +189,8 @@ function compileFile (file: WrittenPolicy, sets: readonly WrittenSet[], rules: R
     const cidr = parseCidr(network)
     if (isCidrProblem(cidr)) say(['networks', i], cidr.problem, { hint: cidr.hint })
   }
+  if (options.production === true) problems.push(...longObserved(file, allow, now))
+  if (value.observeSince !== undefined && startOfDay(value.observeSince) === undefined) say(['observeSince'], `${value.observeSince} is no day of the calendar`)
   return compile({
     client: value.client,
     owner: value.owner ?? '',
@@ -220,6 +224,20 @@ function expiry (date: string | undefined, path: Path, what: string, yaml: YamlF
   else if (end <= now) problems.push(yaml.problem(path, `${what} expired on ${date}`, { severity: 'warning' }))
   else if (end - now <= WARN_BEFORE_MS) problems.push(yaml.problem(path, `${what} expires on ${date}, within 30 days`, { severity: 'warning' }))
   return end
+}
+
+const OBSERVE_MS = 30 * 86_400_000
+
+/** Observing is for finding out: what observes a production org for long has been forgotten. */
+function longObserved ({ value, yaml }: WrittenPolicy, allow: readonly PlacedRule[], now: number): Problem[] {
+  const whole = value.mode === 'observe'
+  if (!whole && !allow.some(rule => rule.shape.observe)) return []
+  const what = whole ? 'this client is' : 'rules of this client are'
+  const path = whole ? ['mode'] : ['client']
+  const since = value.observeSince === undefined ? undefined : startOfDay(value.observeSince)
+  if (since === undefined) return [yaml.problem(path, `${what} only observed, in production, and nothing says since when`, { severity: 'warning', hint: 'write observeSince: YYYY-MM-DD, or mode: enforce' })]
+  if (now - since <= OBSERVE_MS) return []
+  return [yaml.problem(['observeSince'], `${what} only observed, in production, since ${value.observeSince}: for over 30 days`, { severity: 'warning', hint: '`narrowgate learn` proposes the rules that enforcing needs' })]
 }
 
 function shareOf (value: PolicyFile, yaml: YamlFile, problems: Problem[]): number {

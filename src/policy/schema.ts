@@ -138,6 +138,7 @@ export const PolicySchema = Type.Object({
   owner: Type.Optional(Type.String({ default: '', description: 'Who answers for the client.' })),
   description: Type.Optional(Type.String({ default: '' })),
   expires: Type.Optional(date('Last day on which the client is served (UTC).')),
+  observeSince: Type.Optional(date('Day on which observing began: under `production: true` it is a warning that it lasts over 30 days.')),
   mode: Type.Optional(Type.Union([Type.Literal('enforce'), Type.Literal('observe')], { default: 'enforce', description: 'observe: what enforce would refuse goes through and is logged.' })),
   upstream: Type.Optional(Type.String({ minLength: 1, default: 'default', description: 'Which org and credential, by its name in narrowgate.yaml.' })),
   authenticate: Type.Array(AuthenticateSchema, { minItems: 1, description: 'Any one suffices.' }),

@@ -29,6 +29,9 @@ export function policyText (head: PolicyHead, rules: readonly CommentedRule[], c
   document.commentBefore = [' yaml-language-server: $schema=./policy.schema.json', ...comment.map(line => ` ${line}`)].join('\n')
   compact(document, document.contents as unknown as Node)
   document.set('allow', rulesNode(document, rules))
+  const keys = document.get('authenticate')
+  if (isSeq(keys)) keys.flow = false
+  for (const entry of isSeq<Node>(keys) ? keys.items : []) if (isMap(entry)) entry.flow = true
   if (isUnused(head)) noteNoKey(document)
   if (trailer.length > 0) document.comment = trailer.map(line => line === '' ? '' : ` ${line}`).join('\n')
   return textOf(document)
@@ -40,7 +43,6 @@ function isUnused ({ authenticate }: PolicyHead): boolean {
 
 function noteNoKey (document: Document): void {
   const entry = document.getIn(['authenticate', 0], true) as Node | undefined
-  ;(document.get('authenticate') as YAMLSeq).flow = false
   if (entry !== undefined) entry.commentBefore = ' No key has this hash. Replace the line with the one that `narrowgate keys new` prints.'
 }
 

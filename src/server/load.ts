@@ -57,6 +57,7 @@ export async function loadEverything (configFile: string, environment: Environme
     authnToken: upstreams.filter(upstream => upstream.authnToken !== undefined).map(upstream => upstream.name),
     issuers: read.config.issuers.map(({ issuer }) => issuer),
     attachments: read.attachments,
+    production: read.config.production,
     keepWritten: options.keepWritten
   })
   const identities = await readIdentities(read.config, policies, read.secrets, options.withSecrets !== false)
