@@ -6,6 +6,7 @@ import type { DiffOptions } from './diff.js'
 import type { EntitlementOptions } from './entitlements.js'
 import { EXIT } from './exit.js'
 import type { ExplainOptions } from './explain.js'
+import type { FileOptions } from './files.js'
 import type { ImportOptions } from './import.js'
 import type { InitOptions } from './init.js'
 import type { LearnCommandOptions } from './learn.js'
@@ -107,6 +108,20 @@ const commands: ReadonlyArray<(program: Command, shell: Shell, finish: Finish) =
       .option('--expires <date>', 'last day of the key, YYYY-MM-DD')
       .option('--json', 'print { client, key, sha256, policyLine }')
       .action((client: string, options: { expires?: string, json?: boolean }) => finish(import('./keys.js').then(({ newClientKey }) => newClientKey(shell, client, options))))
+    const files = (command: Command): Command => command.option('-c, --config <file>', 'narrowgate.yaml').option('--policies <folder>', 'a policies folder alone')
+    files(keys.command('list')).description('every way in: keys, key pairs, workloads, certificates; exit 1 when one ends within 30 days')
+      .option('--usage <audit...>', 'audit logs to take the last use from')
+      .option('--json', 'print { keys }')
+      .action((options: FileOptions & { usage?: string[], json?: boolean }) => finish(import('./keys-manage.js').then(({ listKeys }) => listKeys(shell, options))))
+    files(keys.command('rotate')).description('a second key for a client, written into its policy')
+      .argument('<client>', 'client id of the policy')
+      .option('--expires <date>', 'last day of the new key, YYYY-MM-DD')
+      .option('--json', 'print { client, key, sha256, policyLine, file }')
+      .action((client: string, options: FileOptions & { expires?: string, json?: boolean }) => finish(import('./keys-manage.js').then(({ rotateKey }) => rotateKey(shell, client, options))))
+    files(keys.command('revoke')).description('take a key out of its policy')
+      .argument('<client>', 'client id of the policy')
+      .argument('<keyId>', 'first 8 or more hex digits of its sha256')
+      .action((client: string, keyId: string, options: FileOptions) => finish(import('./keys-manage.js').then(({ revokeKey }) => revokeKey(shell, client, keyId, options))))
   },
   (program, shell, finish) => {
     program.command('health').description('ask the admin listener whether the gate is live (for container health checks)')

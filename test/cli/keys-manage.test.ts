@@ -1,0 +1,52 @@
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t from 'tap'
+import { hashKey } from '../../src/clients/api-key.js'
+import { listKeys, revokeKey, rotateKey } from '../../src/cli/keys-manage.js'
+import type { Shell } from '../../src/cli/shell.js'
+import { makePair } from '../clients/tokens.js'
+
+const NOW = Date.UTC(2026, 10, 22)
+const OLD = 'ab'.repeat(32)
+
+t.test('keys age: listed with their last use, rotated and revoked in the policy itself, comments kept', async t => {
+  const folder = mkdtempSync(join(tmpdir(), 'narrowgate-keys-'))
+  t.teardown(() => { rmSync(folder, { recursive: true, force: true }) })
+  const policies = join(folder, 'policies')
+  const file = join(policies, 'portal.yaml')
+  mkdirSync(join(policies, 'keys'), { recursive: true })
+  writeFileSync(join(policies, 'keys/portal.json'), JSON.stringify({ keys: [makePair('ES256').jwk] }))
+  writeFileSync(file, `# the portal\nversion: 1\nclient: portal\nauthenticate:\n  # the first key\n  - apiKey: { sha256: ${OLD}, expires: 2026-12-01 }\n  - privateKeyJwt: { jwks: { file: keys/portal.json } }\nallow:\n  - { operation: getUser } # one user\n`)
+  const audit = join(folder, 'audit.jsonl')
+  writeFileSync(audit, JSON.stringify({ event: 'narrowgate.request', version: 1, time: '2026-11-20T10:00:00.000Z', id: '1', outcome: 'allowed', stage: 'observe', method: 'GET', source: '::1', client: 'portal', keyId: 'abababab', bytesIn: 0, bytesOut: 0, durationMs: 1 }) + '\n')
+  let out = ''
+  const shell = { terminal: { out: (text: string) => { out += text }, err: () => {}, color: false, columns: 80 }, environment: {}, now: () => NOW } as unknown as Shell
+  const options = { policies }
+  const list = async (): Promise<{ code: number, keys: Record<string, string>[] }> => {
+    out = ''
+    const code = await listKeys(shell, { ...options, usage: [audit], json: true })
+    return { code, ...JSON.parse(out) as { keys: Record<string, string>[] } }
+  }
+
+  const first = await list()
+  t.equal(first.code, 1, 'one ends within 30 days')
+  t.match(first.keys, [{ kind: 'apiKey', keyId: 'abababab', expires: '2026-12-01', state: 'expiring', lastUsed: '2026-11-20T10:00:00.000Z' }, { kind: 'privateKeyJwt', keyId: /^[0-9a-f]{8}$/, state: 'good' }])
+
+  out = ''
+  t.equal(await rotateKey(shell, 'portal', { ...options, expires: '2027-11-30' }), 0)
+  const key = out.trim()
+  const text = readFileSync(file, 'utf8')
+  t.match(text, `- apiKey: { sha256: ${hashKey(key)}, expires: 2027-11-30 }`, 'its hash, and never the key')
+  t.notOk(text.includes(key))
+  for (const comment of ['# the portal', '# the first key', '# one user']) t.ok(text.includes(comment), comment)
+  t.equal((await list()).keys.length, 3, 'and it loads')
+  await t.rejects(rotateKey(shell, 'portal', options), { message: /has 2 keys already/ })
+
+  await t.rejects(revokeKey(shell, 'portal', 'ffffffff', options), { message: /has no API key/ })
+  await t.rejects(revokeKey(shell, 'portal', 'zz', options), { message: /first 8 or more/ })
+  await t.rejects(revokeKey(shell, 'nobody', 'abababab', options), { message: /no policy has the client/ })
+  t.equal(await revokeKey(shell, 'portal', 'abababab', options), 0)
+  t.notOk(readFileSync(file, 'utf8').includes(OLD))
+  t.same((await list()).keys.map(({ kind }) => kind), ['apiKey', 'privateKeyJwt'])
+})
