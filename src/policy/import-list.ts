@@ -138,15 +138,20 @@ function realText (operation: Operation, line: RequestLine): string {
 
 const shape = (request: string) => request.replace(/\{[^{}]*\}/g, '{}')
 
-/** One rule for all entries of one request line. */
+/** One rule for all entries of one request line. A line with a query comes before the same without: that one would answer first. */
 function rulesOf (entries: readonly Entry[]): { rules: CommentedRule[] } {
-  const rules = [...byRequest(entries).values()].map(group => {
+  const groups = [...byRequest(entries).values()]
+  const place = (group: readonly Entry[]) => groups.findIndex(other => pathOf(other[0]!.request) === pathOf(group[0]!.request))
+  const ordered = groups.toSorted((a, b) => place(a) - place(b) || Number(b[0]!.request.includes('?')) - Number(a[0]!.request.includes('?')))
+  const rules = ordered.map(group => {
     const names = [...new Set(group.map(({ listed }) => listed.name).filter(name => name !== ''))]
     const comment = group.map(({ listed }) => `${listed.line}: ${cut(listed.text)}`)
     return { rule: { request: group[0]!.request, ...names.length === 0 ? {} : { as: cut(names.join(' / ')) } }, comment }
   })
   return { rules }
 }
+
+const pathOf = (request: string) => shape(request).split('?')[0]!
 
 function byRequest (entries: readonly Entry[]): Map<string, Entry[]> {
   const groups = new Map<string, Entry[]>()
