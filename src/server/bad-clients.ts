@@ -18,8 +18,8 @@ import type { GateExchange } from './stages.js'
  */
 export function listenForBadClients (server: Server, road: Road, log: Logger): void {
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
-    // A peer that merely went away between requests has asked for nothing, nor has one that never said a word.
-    if (error.code === 'ECONNRESET' || !socket.writable || (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && (socket as Socket).bytesRead === 0)) { socket.destroy(); return }
+    // A peer that merely went away between requests has asked for nothing, nor has one that never said a word, or whose TLS broke.
+    if (error.code === 'ECONNRESET' || error.code?.startsWith('ERR_SSL_') === true || !socket.writable || (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && (socket as Socket).bytesRead === 0)) { socket.destroy(); return }
     close(road, socket, rejectionFor(error))
   })
   server.on('connect', (request, socket) => { close(road, socket, reject('method_not_allowed', { causes: ['this is no forward proxy'] }), request) })
