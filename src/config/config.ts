@@ -1,3 +1,5 @@
+import { unreachable } from '../domain/rejection.js'
+
 /** narrowgate.yaml, checked: paths absolute, percentages as 0..1, dates as epoch milliseconds. Immutable. */
 export interface Config {
   /** the file, as the operator named it */
@@ -12,7 +14,7 @@ export interface Config {
   readonly policies: FilePlace
   readonly upstreams: ReadonlyMap<string, UpstreamConfig>
   readonly limits: LimitsConfig
-  readonly audit: { readonly sinks: readonly SinkConfig[] }
+  readonly audit: AuditConfig
   readonly production: boolean
   readonly workers: number
 }
@@ -78,7 +80,9 @@ export interface TokenConfig {
 export interface LimitsConfig {
   /** part of the org's limits that the gate lets through, 0..1 */
   readonly ceiling: number
-  readonly store: 'memory'
+  readonly store: 'memory' | RedisStoreConfig
+  /** what a gate does while the shared store is lost: its own share, or nothing */
+  readonly onStoreLoss: 'share' | 'refuse'
   /** calls per minute by `[METHOD[,METHOD] ]bucket` or `*` */
   readonly org: Readonly<Record<string, number>>
   /** part of the org's limits that Okta grants the credential, 0..1 */
@@ -87,7 +91,56 @@ export interface LimitsConfig {
   readonly concurrency: number
 }
 
-export type SinkConfig = { readonly kind: 'stdout' } | { readonly kind: 'file', readonly path: string }
+/** The store that several gates share. */
+export interface RedisStoreConfig {
+  /** redis:// or rediss://, with user and password */
+  readonly url: SecretReference
+  readonly ca?: SecretReference
+  readonly sentinel?: { readonly name: string, readonly nodes: readonly string[] }
+  readonly cluster?: readonly string[]
+  readonly commandTimeoutMs: number
+  /** gates there are at least; absent: as many as were seen */
+  readonly replicas?: number
+  readonly prefix: string
+}
+
+export interface AuditConfig {
+  /** Ed25519, signs checkpoints; absent: chains without signatures */
+  readonly key?: SecretReference
+  readonly redact: readonly ('login' | 'token')[]
+  readonly redactKey?: SecretReference
+  /** absolute path of the folder that spools are kept in */
+  readonly spool: string
+  readonly sinks: readonly SinkConfig[]
+}
+
+/** What every sink has. */
+export interface SinkBase {
+  readonly format: 'ocsf' | 'ecs' | 'plain'
+  readonly filter?: {
+    readonly outcomes?: readonly ('allowed' | 'refused' | 'limited' | 'failed' | 'aborted' | 'unknown')[]
+    readonly clients?: readonly string[]
+    readonly operations?: readonly string[]
+    readonly methods?: readonly string[]
+    readonly minSeverity?: 'informational' | 'low' | 'medium' | 'high'
+  }
+  /** required: a write is forwarded only when its intent is on the disk */
+  readonly delivery: 'required' | 'buffered'
+}
+
+/** A sink that is fed from a spool. */
+export interface RemoteSink extends SinkBase {
+  readonly maxSpoolBytes: number
+  readonly ca?: SecretReference
+}
+
+export type SinkConfig =
+  | ({ readonly kind: 'stdout' } & SinkBase)
+  | ({ readonly kind: 'file', readonly path: string, readonly chain: boolean, readonly rotate: { readonly maxBytes: number, readonly maxHours: number, readonly keep?: number } } & SinkBase)
+  | ({ readonly kind: 'syslog', readonly host: string, readonly port: number, readonly cert?: SecretReference, readonly key?: SecretReference } & RemoteSink)
+  | ({ readonly kind: 'splunk', readonly url: string, readonly token: SecretReference, readonly index?: string } & RemoteSink)
+  | ({ readonly kind: 'https', readonly url: string, readonly hmacKey: SecretReference } & RemoteSink)
+  | ({ readonly kind: 'otlp', readonly url: string, readonly authorization?: SecretReference } & RemoteSink)
 
 /** Where something stands in the config file; problems found later name it. */
 export interface Place { readonly file: string, readonly line: number, readonly column: number }
@@ -112,6 +165,9 @@ export function secretReferences (config: Config): SecretReference[] {
   const { tls } = config.listen
   if (tls !== undefined) references.push(tls.cert, tls.key, ...[tls.clientCa, tls.crl].filter(file => file !== undefined))
   references.push(...config.tokens.keys)
+  const { store } = config.limits
+  if (store !== 'memory') references.push(store.url, ...store.ca === undefined ? [] : [store.ca])
+  for (const reference of auditReferences(config.audit)) references.push(reference)
   for (const { jwks, ca } of config.issuers) {
     if (jwks?.kind === 'file') references.push(jwks.reference)
     if (ca !== undefined) references.push(ca)
@@ -125,4 +181,17 @@ export function secretReferences (config: Config): SecretReference[] {
     if (proxy?.authorization !== undefined) references.push(proxy.authorization)
   }
   return references
+}
+
+function auditReferences ({ key, redactKey, sinks }: AuditConfig): SecretReference[] {
+  return [key, redactKey, ...sinks.flatMap(sink => {
+    switch (sink.kind) {
+      case 'stdout': case 'file': return []
+      case 'syslog': return [sink.ca, sink.cert, sink.key]
+      case 'splunk': return [sink.ca, sink.token]
+      case 'https': return [sink.ca, sink.hmacKey]
+      case 'otlp': return [sink.ca, sink.authorization]
+      default: return unreachable(sink)
+    }
+  })].filter(reference => reference !== undefined)
 }

@@ -29,6 +29,7 @@ export const formats: ReadonlyMap<string, Check> = new Map<string, Check>([
   ['secret-path', text => text.startsWith(CREDENTIALS) && text.length > CREDENTIALS.length ? undefined : checkPath(text, 'only $CREDENTIALS_DIRECTORY/name is expanded in a path')],
   ['org', text => checkOrigin(text, 'https://acme.okta.com') ?? checkAdminHost(text)],
   ['egress-proxy', text => checkProxy(text)],
+  ['collector', text => checkCollector(text)],
   ['issuer', text => checkIssuer(text)],
   ['public-origin', text => checkOrigin(text, 'https://okta-gate.example.com')]
 ])
@@ -69,6 +70,14 @@ function checkProxy (text: string): Complaint | undefined {
   if (url === undefined || (url.protocol !== 'https:' && url.protocol !== 'http:')) return { message: 'must be the origin of an HTTP proxy', hint: 'write e.g. http://proxy.example.com:3128' }
   if (url.username !== '' || url.password !== '') return { message: 'must not hold a user name or password', hint: 'name the Proxy-Authorization header as authorization: { file: path }' }
   return text === url.origin ? undefined : { message: 'must be an origin only: lower case, no path, query, default port or trailing slash', hint: `write ${url.origin}` }
+}
+
+/** Where audit events go: a path is part of it, credentials are not. */
+function checkCollector (text: string): Complaint | undefined {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  if (url === undefined || (url.protocol !== 'https:' && url.protocol !== 'http:')) return { message: 'must be an https URL', hint: 'write e.g. https://collector.example.com/v1/logs' }
+  if (url.username !== '' || url.password !== '' || url.hash !== '') return { message: 'must not hold a user name, password or fragment' }
+  return url.protocol === 'http:' && !isLoopback(url.hostname) ? { message: 'must be https: http is only for loopback addresses' } : undefined
 }
 
 /** An issuer is compared letter by letter (RFC 8414 section 2), so a path and a trailing slash may be right. */

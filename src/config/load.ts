@@ -1,9 +1,9 @@
 import { resolve } from 'node:path'
 import { hasErrors, type Problem } from '../domain/problem.js'
-import type { Config, FilePlace, IssuerConfig, SecretReference, SinkConfig, TokenConfig, UpstreamConfig } from './config.js'
+import type { Config, FilePlace, IssuerConfig, LimitsConfig, SecretReference, SinkConfig, TokenConfig, UpstreamConfig } from './config.js'
 import { endOfDay, percentOf } from './formats.js'
 import { checkRules } from './rules.js'
-import type { WrittenConfig, WrittenReference, WrittenToken, WrittenUpstream } from './schema.js'
+import type { WrittenConfig, WrittenReference, WrittenSink, WrittenToken, WrittenUpstream } from './schema.js'
 import { createValidate, type Validate } from './validate.js'
 import { readConfigYaml, type ConfigYaml, type Path } from './yaml.js'
 
@@ -81,15 +81,23 @@ function compile (file: string, directory: string, yaml: ConfigYaml): Config {
     upstreams: new Map(Object.entries(written.upstreams).map(([name, upstream]) => [name, compileUpstream(name, upstream, reference)])),
     limits: {
       ceiling: percentOf(limits.ceiling)!,
-      store: 'memory',
+      store: compileStore(limits.store, reference),
+      onStoreLoss: limits.onStoreLoss,
       org: limits.org,
       credentialShare: percentOf(limits.credentialShare)!,
       concurrency: limits.concurrency
     },
-    audit: { sinks: written.audit.sinks.map((sink): SinkConfig => sink.file === undefined ? { kind: 'stdout' } : { kind: 'file', path: from(sink.file.path) }) },
+    audit: compileAudit(written.audit, from, reference),
     production: written.production,
     workers: written.workers
   })
+}
+
+function compileStore (written: WrittenConfig['limits']['store'], reference: MakeReference): LimitsConfig['store'] {
+  if (written === 'memory') return 'memory'
+  const { url, ca, commandTimeoutMs = 50, prefix = 'narrowgate:', ...rest } = written.redis
+  const at: Path = ['limits', 'store', 'redis']
+  return { ...rest, commandTimeoutMs, prefix, url: reference(url, [...at, 'url']), ca: ca === undefined ? undefined : reference(ca, [...at, 'ca'], false) }
 }
 
 function compileIssuer ({ jwks, ca, ...rest }: WrittenConfig['issuers'][number], at: Path, reference: MakeReference): IssuerConfig {
@@ -98,6 +106,29 @@ function compileIssuer ({ jwks, ca, ...rest }: WrittenConfig['issuers'][number],
     jwks: jwks === undefined ? undefined : jwks.url !== undefined ? { kind: 'url', url: jwks.url } : { kind: 'file', reference: reference({ file: jwks.file }, [...at, 'jwks'], false) },
     ca: ca === undefined ? undefined : reference(ca, [...at, 'ca'], false)
   }
+}
+
+function compileAudit (written: WrittenConfig['audit'], from: (path: string) => string, reference: MakeReference): AuditConfig {
+  const optional = (value: WrittenReference | undefined, path: Path, confidential = true) => value === undefined ? undefined : reference(value, path, confidential)
+  return {
+    key: optional(written.key, ['audit', 'key']),
+    redact: written.redact as AuditConfig['redact'],
+    redactKey: optional(written.redactKey, ['audit', 'redactKey']),
+    spool: from(written.spool),
+    sinks: written.sinks.map((sink, index) => compileSink(sink, (value, ...name) => optional(value, ['audit', 'sinks', index, ...name], name[1] !== 'ca' && name[1] !== 'cert'), from))
+  }
+}
+
+/** Only the rules know that exactly one kind is there; the schema's defaults have filled in the rest. */
+function compileSink (written: WrittenSink, reference: (value: WrittenReference | undefined, ...path: string[]) => SecretReference | undefined, from: (path: string) => string): SinkConfig {
+  const { stdout, file, syslog, splunk, https, otlp } = written
+  const common = <T extends { format: unknown, filter?: unknown }>(sink: T) => sink as unknown as Omit<T, 'format' | 'filter' | 'delivery'> & Pick<SinkConfig, 'format' | 'filter' | 'delivery'>
+  if (file !== undefined) return { kind: 'file', ...common(file), path: from(file.path) }
+  if (syslog !== undefined) return { kind: 'syslog', ...common(syslog), ca: reference(syslog.ca, 'syslog', 'ca'), cert: reference(syslog.cert, 'syslog', 'cert'), key: reference(syslog.key, 'syslog', 'key') }
+  if (splunk !== undefined) return { kind: 'splunk', ...common(splunk), ca: reference(splunk.ca, 'splunk', 'ca'), token: reference(splunk.token, 'splunk', 'token')! }
+  if (https !== undefined) return { kind: 'https', ...common(https), ca: reference(https.ca, 'https', 'ca'), hmacKey: reference(https.hmacKey, 'https', 'hmacKey')! }
+  if (otlp !== undefined) return { kind: 'otlp', ...common(otlp), ca: reference(otlp.ca, 'otlp', 'ca'), authorization: reference(otlp.authorization, 'otlp', 'authorization') }
+  return { kind: 'stdout', ...common(stdout!), delivery: 'buffered' }
 }
 
 type MakeReference = (value: WrittenReference, path: Path, confidential?: boolean) => SecretReference

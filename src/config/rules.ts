@@ -24,8 +24,8 @@ function notBuilt (yaml: ConfigYaml): Problem[] {
   const { value } = yaml
   const workers = get(value, ['workers'])
   if (typeof workers === 'number' && workers > 1) refuse(['workers'], 'more than one worker is not built yet')
-  if (get(value, ['limits', 'store', 'redis']) !== undefined) refuse(['limits', 'store', 'redis'], 'the Redis store is not built yet; use memory')
-  if (get(value, ['limits', 'onStoreLoss']) !== undefined) refuse(['limits', 'onStoreLoss'], 'onStoreLoss is not built yet: it comes with the Redis store')
+  const redis = ['limits', 'store', 'redis']
+  if (get(value, [...redis, 'sentinel']) !== undefined && get(value, [...redis, 'cluster']) !== undefined) refuse([...redis, 'cluster'], 'the store is either behind Sentinel or a cluster')
   return problems
 }
 

@@ -71,6 +71,61 @@ const issuer = strict({
   ca: Type.Optional(publicFile)
 })
 
+const nodes = Type.Array(Type.String({ pattern: '^(?:\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9.-]+)(?::[0-9]{1,5})?$', errorMessage: 'must be host:port' }), { minItems: 1, maxItems: 50 })
+
+/** Where several gates keep their limits together. Part of a union, in which ajv fills in no defaults: config/load.ts does. */
+const redis = strict({
+  url: reference,
+  ca: Type.Optional(publicFile),
+  sentinel: Type.Optional(strict({ name: text('must be the name of the master'), nodes })),
+  cluster: Type.Optional(nodes),
+  commandTimeoutMs: Type.Optional(Type.Integer({ minimum: 5, maximum: 5000, errorMessage: 'must be milliseconds, 5 to 5000' })),
+  replicas: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000, errorMessage: 'must be the number of gates, 1 or more' })),
+  prefix: Type.Optional(Type.String({ pattern: '^[A-Za-z0-9:._-]{0,64}$', errorMessage: 'must have letters, digits and : . _ -' }))
+})
+
+const oneOf = (names: readonly string[], fallback?: string) => Type.Union(names.map(name => Type.Literal(name)), { errorMessage: `must be one of ${names.join(', ')}`, default: fallback })
+const some = (items: TSchema) => Type.Optional(Type.Array(items, { minItems: 1, uniqueItems: true }))
+
+/** What every sink may say: how its lines look, which events it takes, and whether a write waits for it. */
+const everySink = {
+  format: oneOf(['ocsf', 'ecs', 'plain'], 'ocsf'),
+  filter: Type.Optional(strict({
+    outcomes: some(oneOf(['allowed', 'refused', 'limited', 'failed', 'aborted', 'unknown'])),
+    clients: some(text('must be a client id')),
+    operations: some(text('must be an operationId')),
+    methods: some(text('must be an HTTP method')),
+    minSeverity: Type.Optional(oneOf(['informational', 'low', 'medium', 'high']))
+  }, { description: 'every list that is given has to hold the event\'s value' }))
+}
+const delivery = (fallback: string) => oneOf(['required', 'buffered'], fallback)
+const remote = {
+  ...everySink,
+  delivery: delivery('buffered'),
+  maxSpoolBytes: Type.Integer({ minimum: 65_536, maximum: 1_000_000_000_000, default: 268_435_456, errorMessage: 'must be bytes, 65536 or more' }),
+  ca: Type.Optional(publicFile)
+}
+const collector = Type.String({ format: 'collector' })
+
+const sinks = {
+  stdout: Type.Optional(strict({ ...everySink })),
+  file: Type.Optional(strict({
+    path: Type.String({ format: 'file-path' }),
+    ...everySink,
+    delivery: delivery('required'),
+    chain: Type.Boolean({ default: true, description: 'a hash chain, with checkpoints that audit.key signs' }),
+    rotate: withDefault({
+      maxBytes: Type.Integer({ minimum: 65_536, default: 104_857_600, errorMessage: 'must be bytes, 65536 or more' }),
+      maxHours: Type.Integer({ minimum: 1, maximum: 8_760, default: 24, errorMessage: 'must be hours, 1 to 8760' }),
+      keep: Type.Optional(Type.Integer({ minimum: 1, maximum: 100_000, errorMessage: 'must be a number of files, 1 or more' }))
+    })
+  })),
+  syslog: Type.Optional(strict({ host: host({}), port: Type.Integer({ minimum: 1, maximum: 65535, default: 6514, errorMessage: 'a port is a number from 1 to 65535' }), ...remote, cert: Type.Optional(publicFile), key: Type.Optional(reference) })),
+  splunk: Type.Optional(strict({ url: collector, token: reference, index: Type.Optional(text('must be the name of an index')), ...remote })),
+  https: Type.Optional(strict({ url: collector, hmacKey: reference, ...remote })),
+  otlp: Type.Optional(strict({ url: collector, authorization: Type.Optional(reference), ...remote }))
+}
+
 export const configSchema = strict({
   listen: withDefault({
     host: host({ default: '127.0.0.1' }),
@@ -93,17 +148,18 @@ export const configSchema = strict({
   upstreams: Type.Record(Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$' }), upstream, { minProperties: 1, additionalProperties: false, errorMessage: 'must name at least one upstream; names have letters, digits, _ and -' }),
   limits: withDefault({
     ceiling: percent('50%'),
-    store: Type.Union([Type.Literal('memory'), strict({ redis: strict({ url: reference }) })], { default: 'memory', errorMessage: 'must be memory' }),
-    onStoreLoss: Type.Optional(Type.Union([Type.Literal('share'), Type.Literal('refuse')], { errorMessage: 'must be share or refuse' })),
+    store: Type.Union([Type.Literal('memory'), strict({ redis })], { default: 'memory', errorMessage: 'must be memory, or { redis: { url: … } }' }),
+    onStoreLoss: Type.Union([Type.Literal('share'), Type.Literal('refuse')], { default: 'share', errorMessage: 'must be share or refuse' }),
     org: Type.Record(Type.String(), Type.Integer({ minimum: 1, maximum: 1_000_000, errorMessage: 'must be calls per minute, 1 or more' }), { propertyNames: { format: 'bucket-key' }, default: {} }),
     credentialShare: percent('50%'),
     concurrency: Type.Integer({ minimum: 1, maximum: 10_000, default: 75, errorMessage: 'must be the number of calls that the org takes at once, 1 or more' })
   }),
   audit: withDefault({
-    sinks: Type.Array(exactlyOne({
-      stdout: Type.Optional(strict({})),
-      file: Type.Optional(strict({ path: Type.String({ format: 'file-path' }) }))
-    }, 'must be exactly one of stdout and file'), { minItems: 1, default: [{ stdout: {} }], errorMessage: 'must list at least one sink' })
+    key: Type.Optional(reference),
+    redact: Type.Array(Type.Union([Type.Literal('login'), Type.Literal('token')], { errorMessage: 'must be login or token' }), { uniqueItems: true, default: [] }),
+    redactKey: Type.Optional(reference),
+    spool: Type.String({ format: 'file-path', default: './spool' }),
+    sinks: Type.Array(exactlyOne(sinks, `must be exactly one of ${Object.keys(sinks).join(', ')}`), { minItems: 1, maxItems: 20, default: [{ stdout: {} }], errorMessage: 'must list at least one sink' })
   }),
   production: Type.Boolean({ default: false }),
   workers: Type.Integer({ minimum: 1, default: 1, errorMessage: 'must be a number of processes, 1 or more' })
@@ -114,6 +170,7 @@ export type WrittenConfig = Static<typeof configSchema>
 export type WrittenReference = Static<typeof reference>
 export type WrittenUpstream = Static<typeof upstream>
 export type WrittenToken = Static<typeof apiToken>
+export type WrittenSink = WrittenConfig['audit']['sinks'][number]
 
 /** The JSON Schema that is published beside the config file, for editors: what has a default may be left out. */
 export function configJsonSchema (): object {

@@ -9,7 +9,7 @@
  * |---|---|
  * | (itself) | hash: epoch, clock, barrier, learned concurrency |
  * | `:g` | hash: gate → `incarnation:last contact` |
- * | `:e` | set: gates that have to report before anything is admitted |
+ * | `:e` | set: gates that have to report before anything is admitted; `*`: any that there may be |
  * | `:b` | set: buckets |
  * | `:c` | hash: slots in flight by budget; budget '' is concurrency, `\ncredential\nbucket` a credential's counter |
  * | `:f:gate` | hash: the same, of one gate: what is freed when it has gone |
@@ -26,7 +26,7 @@
 export const SCRIPT = `
 local p, gate, inc = KEYS[1], ARGV[1], ARGV[2]
 local HOLD, SOON, GUARD, HORIZON, SAME = 60500, 1000, 500, 61000, 5000
-local MISSING, BACK, FORGET, KEEP, USER_MS, USER_LEASE = 3000, 2000, 61000, 7200000, 1500, 120000
+local MISSING, FORGET, KEEP, USER_MS, USER_LEASE = 3000, 61000, 7200000, 1500, 120000
 local RAISE_MS, LENT_MS, LEAST = 60000, 60500, 7
 local call, floor, max, min = redis.call, math.floor, math.max, math.min
 local function n(x) return tonumber(x) or 0 end
@@ -335,15 +335,20 @@ end
 
 -- A gate comes, or comes back: it tells what it has in flight, and what the store does not know of its last 60 seconds.
 local function join(o)
-  local newEpoch, old, peers, since, rows, taught = o[2], o[3], o[4], o[5], o[6], o[7]
+  local newEpoch, old, peers, since, rows, taught, patience = o[2], o[3], o[4], o[5], o[6], o[7], o[8]
   if not epoch then
     epoch, barrier = newEpoch, now + FORGET
+    -- Empty, and this gate is new: it can't know whether others only have to come back.
+    if old == '' and patience > 0 then
+      barrier = now + patience
+      call('SADD', p .. ':e', '*')
+    end
     call('HSET', p, 'epoch', epoch, 'until', barrier)
   elseif last > 0 and now - last > MISSING then
     -- Nobody reached the store: all of them may have spent their shares meanwhile. One that has just been started does
     -- not know whether there was anybody; who did not die is back within two beats.
     if now >= barrier then call('DEL', p .. ':e') end
-    barrier = max(barrier, now + (old == '' and BACK or FORGET))
+    barrier = max(barrier, now + (old == '' and patience or FORGET))
     call('HSET', p, 'until', barrier)
     local all = call('HKEYS', p .. ':g')
     for i = 1, #all do call('SADD', p .. ':e', all[i]) end
@@ -354,6 +359,9 @@ local function join(o)
     call('HSET', p, 'until', barrier)
   end
   if old ~= '' and not same then
+    call('SREM', p .. ':e', '*')
+    barrier = max(barrier, now + FORGET)
+    call('HSET', p, 'until', barrier)
     for _, peer in ipairs(peers) do
       if call('HEXISTS', p .. ':g', peer) == 0 then call('SADD', p .. ':e', peer) end
     end

@@ -11,6 +11,9 @@ import { cancelStep, joinStep, readBeat, readReserved, readView, reserveStep, se
 /** How often a gate shows that it is there. What it last saw of each bucket is at most this old. */
 export const BEAT_MS = 500
 
+/** A gate that finds an empty store waits this long for others that may have lost it: they come with their second beat. */
+export const PATIENCE_MS = 2000
+
 type Answer = (result: unknown, serverNow: number) => void
 
 interface Batch {
@@ -149,7 +152,7 @@ export class Session {
     const newEpoch = `${gate}.${this.#incarnation}.${Math.round(at)}`
     const known = this.#epoch
     await new Promise<void>(resolve => {
-      this.#push(joinStep({ newEpoch, epoch: known, peers: this.#peers, since }, this.#mirror.inside(this.upstream), at, this.#offset), at, result => {
+      this.#push(joinStep({ newEpoch, epoch: known, peers: this.#peers, since, patienceMs: this.#options.patienceMs ?? PATIENCE_MS }, this.#mirror.inside(this.upstream), at, this.#offset), at, result => {
         if (typeof result === 'string') this.#joined(result, known)
         resolve()
       })

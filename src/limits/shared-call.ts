@@ -34,6 +34,8 @@ export interface SharedOptions {
   /** the longest a call may be in flight, ms */
   readonly longestCallMs: number
   readonly note: (event: StoreEvent) => void
+  /** how long a gate that finds an empty store waits for others, ms */
+  readonly patienceMs?: number
   /** tests: the store counts in the gate's time, not in its own */
   readonly virtual?: boolean
 }

@@ -64,10 +64,12 @@ export interface Joining {
   readonly peers: readonly string[]
   /** of what expires by then the store knows already, if it is the same; server's clock */
   readonly since: number
+  /** how long others, that an emptied store does not know, are waited for, ms */
+  readonly patienceMs: number
 }
 
 /** A gate joins, with everything of its last 60 seconds. */
-export function joinStep ({ newEpoch, epoch, peers, since }: Joining, { buckets, inFlight }: { buckets: ReadonlyMap<string, BucketState>, inFlight: number }, now: number, offset: number): Step {
+export function joinStep ({ newEpoch, epoch, peers, since, patienceMs }: Joining, { buckets, inFlight }: { buckets: ReadonlyMap<string, BucketState>, inFlight: number }, now: number, offset: number): Step {
   const rows: Array<[string, number[], number]> = [['', [], inFlight]]
   const taught: unknown[] = []
   const row = (budget: string, window: BucketState['window']): void => {
@@ -88,7 +90,7 @@ export function joinStep ({ newEpoch, epoch, peers, since }: Joining, { buckets,
     const moved = (at: number): number => at === 0 ? 0 : Math.round(at + offset)
     taught.push([name, learnedOrg, moved(closedUntilMs), moved(closedAnonymousUntilMs), allowance(bucket.plan, learnedOrg > 0 ? learnedOrg : undefined, Infinity)])
   }
-  return ['j', newEpoch, epoch, peers, Math.round(since), rows, taught]
+  return ['j', newEpoch, epoch, peers, Math.round(since), rows, taught, patienceMs]
 }
 
 /** One bucket as a beat shows it. Times are the server's, 0 for none. */

@@ -13,11 +13,12 @@ import type { Config, SecretReference } from '../config/config.js'
 import type { Environment } from '../config/secret-files.js'
 import { watch, type Watch } from '../config/watch.js'
 import { formatProblem, hasErrors, type Problem } from '../domain/problem.js'
-import { MemoryStore } from '../limits/memory.js'
+import type { LimitStore } from '../limits/store.js'
 import type { PolicySet } from '../policy/load.js'
 import { buildAdmin, type Readiness } from './admin.js'
 import { trackUnused } from './connection.js'
 import { Identities, type ReadIdentities } from './identities.js'
+import { Limits } from './limits.js'
 import { Links } from './links.js'
 import { loadEverything, type Loaded } from './load.js'
 import { gateGauges } from './gauges.js'
@@ -72,7 +73,8 @@ function isUsable (loaded: Loaded): loaded is Usable {
 export class Gate {
   readonly #options: GateOptions
   readonly #log: Logger
-  readonly #limits: MemoryStore
+  readonly #kept: Limits
+  readonly #limits: LimitStore
   readonly #metrics = new Metrics()
   readonly #links: Links
   readonly #identities: Identities
@@ -96,12 +98,13 @@ export class Gate {
     this.#config = loaded.config
     this.#identities = new Identities(tokenKeys)
     const steadyNow = (): number => performance.timeOrigin + performance.now()
-    this.#limits = new MemoryStore((ms, run) => { setTimeout(() => { run(steadyNow()) }, ms).unref() })
+    this.#kept = new Limits(loaded.config, loaded.secrets, steadyNow, this.#log)
+    this.#limits = this.#kept.store
     this.#links = new Links({ now: Date.now, monotonic: () => performance.now(), after, random: Math.random }, this.#log)
     this.#audit = createAuditLog(loaded.config.audit.sinks.map(sink => sinkOf(sink)))
     this.#snapshot = this.#compose(loaded)
     this.#watch = watch({ onChange: () => { this.reload().catch(() => {}) }, pollMs: options.pollMs })
-    for (const gauge of gateGauges({ limits: this.#limits, links: this.#links, audit: this.#audit, snapshot: () => this.#snapshot, refusedReloads: () => this.#refusedReloads, reloads: () => this.#reloads, steadyNow })) this.#metrics.gauge(gauge)
+    for (const gauge of gateGauges({ limits: this.#kept, links: this.#links, audit: this.#audit, snapshot: () => this.#snapshot, refusedReloads: () => this.#refusedReloads, reloads: () => this.#reloads, steadyNow })) this.#metrics.gauge(gauge)
     this.#note(loaded, true)
   }
 
@@ -136,6 +139,7 @@ export class Gate {
     this.#closeUnused = trackUnused(this.#proxy.server, tls !== undefined)
     this.#admin = buildAdmin(() => this.#readiness(), this.#metrics.registry)
     await this.#links.warm()
+    await this.#kept.ready(loaded.config.upstreams.keys())
     await this.#admin.listen({ host: admin.host, port: admin.port })
     try {
       await this.#proxy.listen({ host: listen.host, port: listen.port })
@@ -176,7 +180,7 @@ export class Gate {
     await closed
     clearTimeout(timer)
     clearInterval(idle)
-    await this.#limits.close(performance.timeOrigin + performance.now())
+    await this.#kept.close(performance.timeOrigin + performance.now())
     await this.#links.close()
     await this.#admin!.close()
     await this.#audit.close()
@@ -253,6 +257,7 @@ export class Gate {
         snapshot: { hash: this.#snapshot.hash, loadedAt: new Date(this.#snapshot.loadedAt).toISOString(), clients: this.#snapshot.policies.size },
         lastLoad: { good: !hasErrors(this.#problems), problems: this.#problems.map(formatProblem) },
         credentials,
+        limits: this.#kept.status,
         audit: { healthy: this.#audit.healthy, sinks: this.#audit.sinks }
       }
     }

@@ -1,12 +1,13 @@
 import type { AuditLog } from '../audit/log.js'
-import type { MemoryStore } from '../limits/memory.js'
+import type { BucketView } from '../limits/store.js'
+import type { Limits } from './limits.js'
 import type { Links } from './links.js'
 import type { GaugeSource } from './metrics.js'
 import type { Snapshot } from './snapshot.js'
 
 /** Where the gauges look. */
 export interface GaugePlaces {
-  readonly limits: MemoryStore
+  readonly limits: Limits
   readonly links: Links
   readonly audit: AuditLog
   readonly snapshot: () => Snapshot
@@ -19,8 +20,9 @@ type Row = readonly [Readonly<Record<string, string>>, number]
 
 /** The gauges of a gate: limits, credentials, snapshot, audit. Values are read when somebody scrapes. */
 export function gateGauges ({ limits, links, audit, snapshot, reloads, refusedReloads, steadyNow }: GaugePlaces): GaugeSource[] {
-  const buckets = function * (value: (bucket: ReturnType<MemoryStore['snapshot']>[number]['buckets'][number]) => number): Iterable<Row> {
-    for (const { upstream, buckets } of limits.snapshot(steadyNow())) for (const one of buckets) yield [{ upstream, bucket: one.bucket }, value(one)]
+  const buckets = async (value: (bucket: BucketView) => number): Promise<Row[]> => {
+    const views = await limits.view(steadyNow())
+    return views.flatMap(({ upstream, buckets }) => buckets.map((one): Row => [{ upstream, bucket: one.bucket }, value(one)]))
   }
   const credentials = function * (value: (status: ReturnType<ReturnType<typeof statusOf>['provider']['status']>) => number | undefined): Iterable<Row> {
     for (const { upstream, provider } of links.status()) {
@@ -38,7 +40,13 @@ export function gateGauges ({ limits, links, audit, snapshot, reloads, refusedRe
     { name: 'narrowgate_bucket_closed', help: '1 while a bucket is held closed after a 429 of Okta', labels: perBucket, read: () => buckets(one => one.closedUntilMs === undefined ? 0 : 1) },
     { name: 'narrowgate_okta_429', help: 'Answers 429 that Okta gave, by bucket', labels: perBucket, read: () => buckets(one => one.tooMany) },
     { name: 'narrowgate_rate_header_nonsense', help: 'Answers whose rate limit headers made no sense and were ignored', labels: perBucket, read: () => buckets(one => one.nonsense) },
-    { name: 'narrowgate_in_flight', help: 'Calls in flight to an upstream', labels: ['upstream'], read: () => limits.snapshot(steadyNow()).map(({ upstream, inFlight }): Row => [{ upstream }, inFlight]) },
+    { name: 'narrowgate_in_flight', help: 'Calls in flight to an upstream', labels: ['upstream'], read: async () => (await limits.view(steadyNow())).map(({ upstream, inFlight }): Row => [{ upstream }, inFlight]) },
+    { name: 'narrowgate_bucket_waiting', help: 'Calls that wait for allowance, or for the first answer of a bucket', labels: perBucket, read: () => buckets(one => one.waiting) },
+    { name: 'narrowgate_waited', help: 'Calls that have waited for allowance, by what became of them', labels: ['outcome'], read: () => [[{ outcome: 'admitted' }, limits.waits.admitted], [{ outcome: 'refused' }, limits.waits.count - limits.waits.admitted]] },
+    { name: 'narrowgate_waited_seconds', help: 'How long calls have waited for allowance, added up', labels: [], read: () => [[{}, limits.waits.sumMs / 1000]] },
+    { name: 'narrowgate_limit_store_shared', help: '1 while the shared limit store is in force, 0 while this gate goes by its share', labels: ['upstream'], read: () => limits.status.map(({ upstream, state }): Row => [{ upstream }, state === 'shared' ? 1 : 0]) },
+    { name: 'narrowgate_limit_store_losses', help: 'How often the shared limit store was lost since the start', labels: ['upstream'], read: () => limits.status.map(({ upstream, losses }): Row => [{ upstream }, losses]) },
+    { name: 'narrowgate_limit_store_replicas', help: 'Gates that share the limits, as last seen', labels: ['upstream'], read: () => limits.status.map(({ upstream, replicas }): Row => [{ upstream }, replicas]) },
     { name: 'narrowgate_credential_available', help: '1 while a credential can be presented', labels: perCredential, read: () => credentials(status => status.available ? 1 : 0) },
     { name: 'narrowgate_credential_position', help: 'Which signing key or API token serves, counted from 1: more than 1 means that Okta refuses the first', labels: perCredential, read: () => credentials(status => status.position) },
     { name: 'narrowgate_credential_scopes_refused', help: 'OAuth scopes that rules need and Okta refuses', labels: perCredential, read: () => credentials(status => status.refusedScopes?.length ?? 0) },

@@ -12,7 +12,7 @@ export interface GaugeSource {
   readonly name: string
   readonly help: string
   readonly labels: readonly string[]
-  readonly read: () => Iterable<readonly [Readonly<Record<string, string>>, number]>
+  readonly read: () => Iterable<readonly [Readonly<Record<string, string>>, number]> | Promise<Iterable<readonly [Readonly<Record<string, string>>, number]>>
 }
 
 /**
@@ -60,7 +60,7 @@ export class Metrics {
       help: source.help,
       labelNames: [...source.labels],
       registers: [this.registry],
-      collect () { gauge.reset(); for (const [labels, value] of source.read()) gauge.set(labels, value) }
+      async collect () { const rows = await source.read(); gauge.reset(); for (const [labels, value] of rows) gauge.set(labels, value) }
     })
   }
 }

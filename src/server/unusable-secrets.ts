@@ -29,7 +29,18 @@ export async function unusableSecrets (config: Config, secrets: ReadonlyMap<Secr
     if (what === 'ca' && !isContext({ ca: pem.reveal() })) say(reference!, 'this is no certificate', 'give a PEM file of the authorities that issue client certificates')
     if (what === 'crl' && !isContext({ crl: pem.reveal() })) say(reference!, 'this is no revocation list', 'give a PEM file (-----BEGIN X509 CRL-----)')
   }
+  const { store } = config.limits
+  if (store !== 'memory') {
+    const url = secrets.get(store.url)
+    if (url !== undefined && !isStoreUrl(url.reveal())) say(store.url, 'this is no URL of a Redis or Valkey', 'write redis://user:password@host:6379/0, or rediss:// for TLS')
+    const pem = store.ca === undefined ? undefined : secrets.get(store.ca)
+    if (pem !== undefined && !isContext({ ca: pem.reveal() })) say(store.ca!, 'this is no certificate', 'give a PEM file of trust anchors')
+  }
   return problems
+}
+
+function isStoreUrl (text: string): boolean {
+  return URL.canParse(text) && ['redis:', 'rediss:'].includes(new URL(text).protocol) && new URL(text).hostname !== ''
 }
 
 function isContext (options: { ca?: string, crl?: string, cert?: string, key?: string }): boolean {

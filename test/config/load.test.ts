@@ -150,8 +150,9 @@ t.test('every problem has its place, its words and a hint', async t => {
     ['a sink twice', text => text + 'audit: { sinks: [{ stdout: {} }, { stdout: {} }] }\n', [/7:34 this sink is listed twice/]],
     ['two sinks in one', text => text + 'audit: { sinks: [{ stdout: {}, file: { path: a } }] }\n', [/must be exactly one of stdout and file/]],
     ['proxy with a password', text => text + '    proxy: { url: "http://u:p@proxy:3128" }\n', [/7:\d+ must not hold a user name or password; name the Proxy-Authorization header/]],
-    ['not built: redis', text => text + 'limits: { store: { redis: { url: { env: R } } } }\n', [/7:\d+ the Redis store is not built yet/]],
-    ['not built: onStoreLoss', text => text + 'limits: { onStoreLoss: share }\n', [/onStoreLoss is not built yet/]],
+    ['a store that is none', text => text + 'limits: { store: redis, onStoreLoss: ignore }\n', [/7:18 must be memory, or \{ redis/, /7:38 must be share or refuse/]],
+    ['a store without a reference', text => text + 'limits: { store: { redis: { url: "redis://u:p@h" } } }\n', [/7:\d+ must be memory, or \{ redis/]],
+    ['Sentinel and a cluster', text => text + 'limits: { store: { redis: { url: { env: R }, sentinel: { name: m, nodes: [a:1] }, cluster: [b:2] } } }\n', [/7:\d+ the store is either behind Sentinel or a cluster/]],
     ['not built: workers', text => text + 'workers: 4\n', [/7:1 more than one worker is not built yet/]],
     ['crl alone', text => text + 'listen: { tls: { cert: { file: a }, key: { file: b }, crl: { file: c } } }\n', [/7:\d+ a revocation list is of no use without clientCa/]],
     ['Client-Cert of nobody', text => text + 'listen: { clientCertHeader: true }\n', [/7:\d+ the Client-Cert header is believed only of trustedProxies/]],
@@ -185,7 +186,7 @@ t.test('all problems of a file come at once, in its order', async t => {
 publicUrl: http://gate.example.com
 upstreams:
   default: { org: https://acme.okta.com/x, credential: { apiToken: { value: { env: T } } } }
-limits: { ceiling: 0%, onStoreLoss: share }
+limits: { ceiling: 0%, onStoreLoss: lose }
 `).problems
   t.same(problems.map(({ line }) => line), [1, 1, 2, 4, 4, 5, 5])
 })

@@ -38,6 +38,7 @@ function store (clock: Clock, prefix = `t${made++}:`, gate = 'a'): SharedStore {
     onStoreLoss: 'share',
     longestCallMs: 60_000,
     note: () => {},
+    patienceMs: 0,
     virtual: true
   })
 }

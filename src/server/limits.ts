@@ -1,0 +1,99 @@
+import { randomBytes } from 'node:crypto'
+import type { Logger } from 'pino'
+import type { Config, SecretReference } from '../config/config.js'
+import type { Secret } from '../domain/secret.js'
+import { MemoryStore } from '../limits/memory.js'
+import type { Later } from '../limits/probe.js'
+import { createLine } from '../limits/redis.js'
+import { BEAT_MS } from '../limits/session.js'
+import type { StoreEvent, StoreStatus } from '../limits/shared-call.js'
+import { SharedStore } from '../limits/shared.js'
+import type { LimitStore, UpstreamView } from '../limits/store.js'
+import { WaitingStore, type Waits } from '../limits/waiting.js'
+
+/** How long a start waits for the shared store to open: longer than a fresh one asks for (`PATIENCE_MS`). */
+const OPEN_MS = 3000
+
+/** The limit store that narrowgate.yaml names, kept going. It outlives snapshots. */
+export class Limits {
+  readonly store: LimitStore
+  readonly #waiting: WaitingStore<LimitStore>
+  readonly #shared: SharedStore | undefined
+  readonly #steadyNow: () => number
+  readonly #beat: NodeJS.Timeout | undefined
+  #viewed: { readonly at: number, readonly views: Promise<readonly UpstreamView[]> } | undefined
+
+  /** @param steadyNow epoch ms of a clock that does not jump */
+  constructor (config: Config, secrets: ReadonlyMap<SecretReference, Secret>, steadyNow: () => number, log: Logger) {
+    const later: Later = (ms, run) => { setTimeout(() => { run(steadyNow()) }, ms).unref() }
+    this.#steadyNow = steadyNow
+    this.#shared = sharedOf(config, secrets, later, steadyNow, log)
+    this.store = this.#waiting = new WaitingStore<LimitStore>(this.#shared ?? new MemoryStore(later), later)
+    if (this.#shared === undefined) return
+    const shared = this.#shared
+    this.#beat = setInterval(() => { shared.beat(steadyNow()) }, BEAT_MS)
+    this.#beat.unref()
+  }
+
+  /** The shared store, by upstream; empty for one in memory. */
+  get status (): readonly StoreStatus[] {
+    return this.#shared?.status() ?? []
+  }
+
+  get waits (): Waits {
+    return this.#waiting.waits
+  }
+
+  /** Waits until the shared store is open, at most `OPEN_MS`: a gate starts without it. Never rejects. */
+  async ready (upstreams: Iterable<string>): Promise<void> {
+    const shared = this.#shared
+    if (shared === undefined) return
+    const until = this.#steadyNow() + OPEN_MS
+    await shared.ready(upstreams)
+    while (this.#steadyNow() < until && shared.status().some(one => one.state !== 'shared')) await new Promise(resolve => setTimeout(resolve, 50))
+  }
+
+  /** All buckets; readers at the same time share one look. */
+  async view (now: number): Promise<readonly UpstreamView[]> {
+    if (this.#viewed === undefined || now > this.#viewed.at + 100) this.#viewed = { at: now, views: Promise.resolve(this.store.snapshot(now)) }
+    return await this.#viewed.views
+  }
+
+  async close (now: number): Promise<void> {
+    clearInterval(this.#beat)
+    await this.store.close(now)
+  }
+}
+
+function sharedOf (config: Config, secrets: ReadonlyMap<SecretReference, Secret>, later: Later, clock: () => number, log: Logger): SharedStore | undefined {
+  const { store, onStoreLoss } = config.limits
+  if (store === 'memory') return undefined
+  const { url, ca, ...address } = store
+  let said = ''
+  const line = createLine({ ...address, url: secrets.get(url)!.reveal(), ca: ca === undefined ? undefined : secrets.get(ca)!.reveal() }, error => {
+    if (error.message === said) return
+    said = error.message
+    log.warn({ err: { message: error.message } }, 'the limit store: a connection failed')
+  })
+  const longest = [...config.upstreams.values()].map(({ timeouts }) => timeouts.connectMs + timeouts.headersMs)
+  return new SharedStore({
+    line,
+    gate: randomBytes(9).toString('base64url'),
+    later,
+    soon: setImmediate,
+    clock,
+    timeoutMs: store.commandTimeoutMs,
+    replicas: store.replicas,
+    onStoreLoss,
+    longestCallMs: Math.max(...longest),
+    note: event => { say(log, event, onStoreLoss); if (event.kind === 'back') said = '' }
+  })
+}
+
+function say (log: Logger, event: StoreEvent, onStoreLoss: 'share' | 'refuse'): void {
+  const { upstream } = event
+  if (event.kind === 'back') log.info({ upstream, lostMs: Math.round(event.lostMs), emptied: event.emptied }, 'the limit store is there again')
+  else if (onStoreLoss === 'refuse') log.error({ upstream, why: event.why }, 'the limit store is lost: calls are refused until it is there again')
+  else if (event.replicas === 0) log.error({ upstream, why: event.why }, 'the limit store was never reached and limits.store.redis.replicas does not say how many gates there are: calls are refused')
+  else log.error({ upstream, why: event.why, replicas: event.replicas }, 'the limit store is lost: this gate goes by its share of the limits')
+}
