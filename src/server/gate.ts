@@ -24,6 +24,7 @@ import { loadEverything, type Loaded } from './load.js'
 import { gateGauges } from './gauges.js'
 import { Metrics } from './metrics.js'
 import { buildProxy, type ListenerTls } from './proxy.js'
+import { OwnAffairs } from './own-affairs.js'
 import type { Road } from './road.js'
 import type { Snapshot } from './snapshot.js'
 import { composeUpstream, type UpstreamLink } from './upstreams.js'
@@ -43,6 +44,8 @@ export interface GateOptions {
   readonly log: Logger
   /** how often to look at the files when the system reports nothing, milliseconds */
   readonly pollMs?: number
+  /** false: the gate calls Okta for nothing but tokens: it neither finds out who it is nor keeps idle tokens alive */
+  readonly ownCalls?: boolean
 }
 
 /** What a reload came to. */
@@ -50,6 +53,9 @@ export interface ReloadReport {
   readonly swapped: boolean
   readonly problems: readonly Problem[]
 }
+
+/** How long a start waits for tokens and for what Okta says of the gate: an org that is stuck must not hold up the others. */
+const START_MS = 2500
 
 /** How long in-flight requests may take to finish after SIGTERM, milliseconds (faults.md). */
 export const DRAIN_MS = 25_000
@@ -78,6 +84,7 @@ export class Gate {
   readonly #metrics = new Metrics()
   readonly #links: Links
   readonly #identities: Identities
+  readonly #own: OwnAffairs
   readonly #audit: AuditLog
   readonly #watch: Watch
   readonly #config: Config
@@ -101,10 +108,11 @@ export class Gate {
     this.#kept = new Limits(loaded.config, loaded.secrets, steadyNow, this.#log)
     this.#limits = this.#kept.store
     this.#links = new Links({ now: Date.now, monotonic: () => performance.now(), after, random: Math.random }, this.#log)
+    this.#own = new OwnAffairs({ log: this.#log, links: this.#links, limits: this.#limits, snapshot: () => this.#snapshot, steadyNow, ownCalls: options.ownCalls !== false })
     this.#audit = createAuditLog(loaded.config.audit.sinks.map(sink => sinkOf(sink)))
     this.#snapshot = this.#compose(loaded)
     this.#watch = watch({ onChange: () => { this.reload().catch(() => {}) }, pollMs: options.pollMs })
-    for (const gauge of gateGauges({ limits: this.#kept, links: this.#links, audit: this.#audit, snapshot: () => this.#snapshot, refusedReloads: () => this.#refusedReloads, reloads: () => this.#reloads, steadyNow })) this.#metrics.gauge(gauge)
+    for (const gauge of gateGauges({ limits: this.#kept, links: this.#links, audit: this.#audit, snapshot: () => this.#snapshot, expiries: () => this.#own.expiries, refusedReloads: () => this.#refusedReloads, reloads: () => this.#reloads, steadyNow })) this.#metrics.gauge(gauge)
     this.#note(loaded, true)
   }
 
@@ -138,7 +146,8 @@ export class Gate {
     this.#proxy = buildProxy(road, this.#log, tls)
     this.#closeUnused = trackUnused(this.#proxy.server, tls !== undefined)
     this.#admin = buildAdmin(() => this.#readiness(), this.#metrics.registry)
-    await this.#links.warm()
+    await within(START_MS, Promise.all([this.#links.warm(), this.#own.learn()]))
+    this.#own.start()
     await this.#kept.ready(loaded.config.upstreams.keys())
     await this.#admin.listen({ host: admin.host, port: admin.port })
     try {
@@ -171,6 +180,7 @@ export class Gate {
     if (this.#draining) return
     this.#draining = true
     this.#watch.close()
+    this.#own.close()
     const server = this.#proxy!.server
     const closed = this.#proxy!.close()
     const closeIdle = (): void => { server.closeIdleConnections(); this.#closeUnused() }
@@ -202,6 +212,7 @@ export class Gate {
         this.#snapshot = this.#compose(loaded)
         this.#reloads++
         this.#note(loaded, true)
+        this.#own.learn().catch(() => {})
         return { swapped: true, problems: loaded.problems }
       }
     } catch (error) {
@@ -217,6 +228,7 @@ export class Gate {
   #compose (loaded: Usable): Snapshot {
     const { config, policies, secrets } = loaded
     const links = this.#links.renew(config, secrets, policies.clients.values())
+    this.#own.renew(config, secrets, policies.clients.values())
     const { clients, tokens, certificates } = this.#identities.renew(config, policies, secrets, loaded.identities)
     const proxies = config.listen.trustedProxies
     return Object.freeze<Snapshot>({
@@ -229,7 +241,7 @@ export class Gate {
       clientCertHeader: config.listen.clientCertHeader,
       policies: policies.clients,
       upstreams: upstreamsOf(config, links, policies),
-      self: selfOf(config),
+      self: this.#own.self,
       trustedProxies: proxies.length === 0 ? undefined : compileNetworks(proxies),
       bodyLimitBytes: config.listen.bodyLimitBytes
     })
@@ -264,6 +276,12 @@ export class Gate {
   }
 }
 
+async function within (ms: number, work: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  await Promise.race([work, new Promise(resolve => { timer = setTimeout(resolve, ms) })])
+  clearTimeout(timer)
+}
+
 function after (ms: number, callback: () => void): () => void {
   const timer = setTimeout(callback, ms)
   timer.unref()
@@ -283,11 +301,6 @@ function sinkOf (sink: Config['audit']['sinks'][number]): Sink {
 function upstreamsOf (config: Config, links: ReadonlyMap<string, UpstreamLink>, policies: PolicySet): Snapshot['upstreams'] {
   return new Map([...config.upstreams.values()].map(({ name, org, timeouts }) =>
     [name, composeUpstream(name, org, config.publicUrl, links.get(name)!, timeouts, config.limits, policies.catalog.operations)]))
-}
-
-function selfOf (config: Config): Snapshot['self'] {
-  const ids = [...config.upstreams.values()].flatMap(({ credential }) => credential.kind === 'serviceApp' ? [credential.clientId.toLowerCase()] : [])
-  return ids.length === 0 ? {} : { ids: new Set(ids) }
 }
 
 /** What a running gate can't change: sockets that are open already, and sinks. */

@@ -1,6 +1,7 @@
 import type { AuditLog } from '../audit/log.js'
 import type { BucketView } from '../limits/store.js'
 import type { Limits } from './limits.js'
+import type { Expiry } from './expiries.js'
 import type { Links } from './links.js'
 import type { GaugeSource } from './metrics.js'
 import type { Snapshot } from './snapshot.js'
@@ -11,6 +12,7 @@ export interface GaugePlaces {
   readonly links: Links
   readonly audit: AuditLog
   readonly snapshot: () => Snapshot
+  readonly expiries: () => readonly Expiry[]
   readonly reloads: () => number
   readonly refusedReloads: () => number
   readonly steadyNow: () => number
@@ -19,7 +21,7 @@ export interface GaugePlaces {
 type Row = readonly [Readonly<Record<string, string>>, number]
 
 /** The gauges of a gate: limits, credentials, snapshot, audit. Values are read when somebody scrapes. */
-export function gateGauges ({ limits, links, audit, snapshot, reloads, refusedReloads, steadyNow }: GaugePlaces): GaugeSource[] {
+export function gateGauges ({ limits, links, audit, snapshot, expiries, reloads, refusedReloads, steadyNow }: GaugePlaces): GaugeSource[] {
   const buckets = async (value: (bucket: BucketView) => number): Promise<Row[]> => {
     const views = await limits.view(steadyNow())
     return views.flatMap(({ upstream, buckets }) => buckets.map((one): Row => [{ upstream, bucket: one.bucket }, value(one)]))
@@ -54,6 +56,7 @@ export function gateGauges ({ limits, links, audit, snapshot, reloads, refusedRe
     { name: 'narrowgate_upstream_breaker_open', help: '1 while calls to an upstream are refused because the way there is broken', labels: ['upstream'], read: () => [...links.status()].map(({ upstream, breakerOpen }): Row => [{ upstream }, breakerOpen ? 1 : 0]) },
     { name: 'narrowgate_credential_age_seconds', help: 'Age of the access token in use', labels: perCredential, read: () => credentials(status => status.ageMs === undefined ? undefined : status.ageMs / 1000) },
     { name: 'narrowgate_credential_expires_timestamp_seconds', help: 'When the credential ends: access token or exception', labels: perCredential, read: () => credentials(status => status.expiresAt === undefined ? undefined : status.expiresAt / 1000) },
+    { name: 'narrowgate_expires_timestamp_seconds', help: 'When something ends: exceptions, certificates, policies, client keys', labels: ['what', 'name'], read: () => expiries().map(({ what, name, at }): Row => [{ what, name }, at / 1000]) },
     { name: 'narrowgate_snapshot_timestamp_seconds', help: 'When the snapshot in force was loaded', labels: [], read: () => [[{}, snapshot().loadedAt / 1000]] },
     { name: 'narrowgate_snapshot_clients', help: 'Clients of the snapshot in force', labels: [], read: () => [[{}, snapshot().policies.size]] },
     { name: 'narrowgate_reloads', help: 'Reloads by what became of them', labels: ['result'], read: () => [[{ result: 'swapped' }, reloads()], [{ result: 'refused' }, refusedReloads()]] },

@@ -23,14 +23,14 @@ interface Held extends UpstreamLink {
   /** references of the service app's keys; a reload may bring others */
   readonly keys: { current: readonly SecretReference[] }
   readonly providers: readonly CredentialProvider[]
+  /** of the service app */
+  readonly clientId?: string
   /** API tokens, which die when nobody uses them */
   readonly tokens: readonly ApiToken[]
 }
 
 /** How long connections of an upstream that a reload has dropped may finish their calls, milliseconds. */
 const RETIRE_MS = 120_000
-/** How long a start waits for the first tokens, milliseconds: an org that is stuck must not hold up the others. */
-const WARM_MS = 2000
 
 /**
  * Connections and credentials of the upstreams. They outlive snapshots: a reload that leaves an upstream's part of
@@ -71,12 +71,9 @@ export class Links {
     return next
   }
 
-  /** The service apps' first tokens, so that the first calls need not wait. Never rejects, and does not wait long. */
+  /** The service apps' first tokens, so that the first calls need not wait. Never rejects. */
   async warm (): Promise<void> {
-    const tokens = Promise.all([...this.#held.values()].map(async held => await held.serviceApp?.ready()))
-    let cancel = (): void => {}
-    await Promise.race([tokens, new Promise<void>(resolve => { cancel = this.#clock.after(WARM_MS, resolve) })])
-    cancel()
+    await Promise.all([...this.#held.values()].map(async held => await held.serviceApp?.ready()))
   }
 
   /** What metrics and /readyz may know of the credentials. */
@@ -85,8 +82,17 @@ export class Links {
   }
 
   /** The API tokens, by upstream. */
-  * tokens (): Iterable<{ upstream: string, token: ApiToken }> {
-    for (const [upstream, { tokens }] of this.#held) for (const token of tokens) yield { upstream, token }
+  * tokens (): Iterable<{ upstream: string, link: UpstreamLink, token: ApiToken }> {
+    for (const [upstream, held] of this.#held) for (const token of held.tokens) yield { upstream, link: held, token }
+  }
+
+  /** The gate's own credentials, for what it asks Okta about itself. */
+  * own (): Iterable<{ upstream: string, link: UpstreamLink, kind: 'upstream' | 'authnToken', clientId?: string, provider: CredentialProvider }> {
+    for (const [upstream, held] of this.#held) {
+      const { credentials, clientId } = held
+      yield { upstream, link: held, kind: 'upstream', clientId, provider: credentials.upstream }
+      if (credentials.authnToken !== undefined) yield { upstream, link: held, kind: 'authnToken', provider: credentials.authnToken }
+    }
   }
 
   /** How often there was something for operators to look into. */
@@ -127,7 +133,7 @@ export class Links {
     const tokens = [apiToken, authnToken].filter(token => token !== undefined)
     const dispatch = injectCredential(credentials)((options, handler) => pool.dispatch(options, handler))
     const missingScope = serviceApp === undefined ? () => undefined : (operation: Operation) => refusedScope(operation, serviceApp.refusedScopes())
-    return { key, org, pool, dispatch, credentials, breaker: new Breaker(this.#clock.monotonic), missingScope, serviceApp, keys, tokens, providers: authnToken === undefined ? [main] : [main, authnToken] }
+    return { key, org, pool, dispatch, credentials, breaker: new Breaker(this.#clock.monotonic), missingScope, serviceApp, clientId: credential.kind === 'serviceApp' ? credential.clientId : undefined, keys, tokens, providers: authnToken === undefined ? [main] : [main, authnToken] }
   }
 
   #token (upstream: string, { value, next, exception }: TokenConfig): ApiToken {

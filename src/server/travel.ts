@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { isRejection, reject, unreachable, type Rejection, type RejectionCode } from '../domain/rejection.js'
 import { parseObservation } from '../limits/headers.js'
 import type { Admission, RefusedBy, Ticket } from '../limits/store.js'
+import { bodyTouchesGate } from '../okta/self.js'
 import { leafPaths } from '../policy/body-path.js'
 import { isAuthn } from '../policy/shape.js'
 import { forward } from '../upstream/forward.js'
@@ -64,6 +65,8 @@ function takeBody (exchange: GateExchange, request: IncomingMessage, body: Await
   if ('kind' in body) { exchange.aborted = true; return undefined }
   exchange.body = body
   exchange.bytesIn = body.length
+  const touched = bodyTouchesGate(exchange.operation!, body, request.headers['content-encoding'], exchange.snapshot.self)
+  if (touched !== undefined) return reject('self_protection', { causes: [touched] })
   const refusal = exchange.undecided ? judgeBody(exchange, request, body) : undefined
   if (exchange.policy!.mode === 'observe' || exchange.wouldDeny !== undefined) noteBodyPaths(exchange, request)
   return refusal

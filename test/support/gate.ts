@@ -58,6 +58,8 @@ export interface RigOptions {
   readonly environment?: Readonly<Record<string, string>>
   readonly publicUrl?: string
   readonly pollMs?: number
+  /** true: the gate asks Okta who it is, as `serve` does; by default what a test counts is its own */
+  readonly ownCalls?: boolean
   /** client listener's host, for IPv6 */
   readonly host?: string
 }
@@ -128,7 +130,8 @@ export async function startRig (t: Teardown, options: RigOptions): Promise<Rig> 
     configFile,
     environment: { ...ENVIRONMENT, ...options.environment },
     log: pino({ level: 'trace', base: null }, { write: (line: string) => { log += line } }),
-    pollMs: options.pollMs
+    pollMs: options.pollMs,
+    ownCalls: options.ownCalls ?? false
   })
   t.teardown(() => gate.drain(500))
   let taken = 0

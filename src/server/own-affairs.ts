@@ -1,0 +1,82 @@
+import type { Logger } from 'pino'
+import type { Config, SecretReference } from '../config/config.js'
+import type { Secret } from '../domain/secret.js'
+import type { LimitStore } from '../limits/store.js'
+import type { CompiledPolicy } from '../policy/compile.js'
+import type { CredentialProvider, PresentedCredential } from '../upstream/credential.js'
+import { Caretaker } from './caretaker.js'
+import { expiriesOf, type Expiry } from './expiries.js'
+import type { Links } from './links.js'
+import { ownCall, type OwnAnswer } from './own-calls.js'
+import { SelfKeeper } from './self-keeper.js'
+import type { Snapshot } from './snapshot.js'
+
+const ROUND_MS = 3_600_000
+const LEARN_AGAIN_MS = 60_000
+
+export interface OwnAffairsParts {
+  readonly log: Logger
+  readonly links: Links
+  readonly limits: LimitStore
+  readonly snapshot: () => Snapshot
+  readonly steadyNow: () => number
+  /** false: the gate calls Okta for nothing but tokens */
+  readonly ownCalls: boolean
+}
+
+/** What the gate does for itself: finds out who it is, keeps idle tokens alive, tells of what will end. */
+export class OwnAffairs {
+  readonly self: SelfKeeper
+  readonly #parts: OwnAffairsParts
+  readonly #caretaker: Caretaker
+  #expiries: readonly Expiry[] = []
+  #learntAt = -Infinity
+  #rounds: NodeJS.Timeout | undefined
+
+  constructor (parts: OwnAffairsParts) {
+    const { log, links, ownCalls } = parts
+    this.#parts = parts
+    this.self = new SelfKeeper(log)
+    this.#caretaker = new Caretaker({
+      log,
+      tokens: () => ownCalls ? links.tokens() : [],
+      expiries: () => this.#expiries,
+      use: async (upstream, { presented }) => (await this.#call(upstream, 'getUser', '/api/v1/users/me', presented))?.status
+    })
+  }
+
+  get expiries (): readonly Expiry[] { return this.#expiries }
+
+  /** What a new configuration says of it, without asking anybody. */
+  renew (config: Config, secrets: ReadonlyMap<SecretReference, Secret>, policies: Iterable<CompiledPolicy>): void {
+    this.self.renew(config)
+    this.#expiries = expiriesOf(config, secrets, policies)
+  }
+
+  /** Asks Okta who the gate is; not more often than once a minute, however often files change. Never rejects. */
+  async learn (): Promise<void> {
+    const now = performance.now()
+    if (!this.#parts.ownCalls || now - this.#learntAt < LEARN_AGAIN_MS) return
+    this.#learntAt = now
+    const credentials = [...this.#parts.links.own()].map(own => ({ ...own, call: (operation: string, target: string) => this.#call(own.upstream, operation, target, own.provider) }))
+    await this.self.learn(credentials)
+  }
+
+  /** From now on hourly. The first look has to come after the first `learn`: that one uses the tokens. */
+  start (): void {
+    const look = (): void => { this.#caretaker.look(Date.now()).catch(() => {}) }
+    look()
+    this.#rounds = setInterval(() => { this.learn().then(look, look) }, ROUND_MS).unref()
+  }
+
+  close (): void { clearInterval(this.#rounds) }
+
+  async #call (upstream: string, operation: string, target: string, credential: CredentialProvider | PresentedCredential): Promise<OwnAnswer | undefined> {
+    const { links, limits, snapshot, steadyNow } = this.#parts
+    const { upstreams, catalog } = snapshot()
+    const road = upstreams.get(upstream)
+    const link = [...links.own()].find(own => own.upstream === upstream)?.link
+    if (road === undefined || link === undefined) return undefined
+    return await ownCall({ limits, catalog, road, link, steadyNow, now: Date.now }, operation, target, credential)
+  }
+}

@@ -1,0 +1,144 @@
+import { generateKeyPairSync } from 'node:crypto'
+import { gzipSync } from 'node:zlib'
+import t from 'tap'
+import { addRole } from '../../src/emulator/apps.js'
+import { startEmulator, type Emulator } from '../../src/emulator/server.js'
+import { client, request, startRig, UPSTREAM_TOKEN, type Rig } from '../support/gate.js'
+
+const CLIENT_ID = '0oa1narrowgatetest05'
+const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+const KEY = pair.privateKey.export({ type: 'pkcs8', format: 'pem' }) as string
+const OPERATIONS = [
+  'getUser', 'updateUser', 'replaceUser', 'deleteUser', 'deactivateUser', 'suspendUser', 'resetPassword', 'expirePassword', 'resetFactors', 'revokeUserSessions', 'listUserGroups', 'changePassword',
+  'assignRoleToUser', 'unassignRoleFromUser', 'listAssignedRolesForUser', 'assignUserToGroup', 'unassignUserFromGroup', 'assignRoleToGroup', 'createGroupRule',
+  'getApplication', 'replaceApplication', 'deleteApplication', 'deactivateApplication', 'grantConsentToScope', 'listScopeConsentGrants', 'addJwk', 'listJwk',
+  'assignRoleToClient', 'deleteRoleFromClient', 'listRolesForClient', 'replaceRole', 'getRole', 'createRolePermission', 'addMembersToBinding', 'createResourceSetBinding', 'addResourceSetResource', 'deleteResourceSet',
+  'listApiTokens', 'getApiToken', 'upsertApiToken', 'revokeApiToken', 'getNetworkZone', 'replaceNetworkZone', 'deleteNetworkZone', 'deactivateNetworkZone',
+  'createPrincipalRateLimitEntity', 'replacePrincipalRateLimitEntity', 'getPrincipalRateLimitEntity'
+]
+const bold = client('bold', `allow: [${OPERATIONS.map(operation => `{ operation: ${operation} }`).join(', ')}, { operation: authn }, { operation: authnRecoverPassword }]`)
+
+interface World { readonly emulator: Emulator, readonly rig: Rig, readonly ids: Record<'user' | 'token' | 'zone' | 'role' | 'assignment' | 'set' | 'limit' | 'group' | 'other', string> }
+
+async function world (t: { teardown: (end: () => unknown) => void }, kind: 'serviceApp' | 'apiToken'): Promise<World> {
+  const scopes = ['users', 'groups', 'apps', 'appGrants', 'roles', 'apiTokens', 'networkZones', 'principalRateLimits'].map(name => `okta.${name}.manage`)
+  const emulator = await startEmulator({
+    serviceApps: [{ clientId: CLIENT_ID, jwks: { keys: [pair.publicKey.export({ format: 'jwk' }) as never] }, scopes }],
+    apiTokens: [{ token: UPSTREAM_TOKEN }],
+    rateLimitScale: 100
+  })
+  t.teardown(() => emulator.close())
+  const { org } = emulator
+  const now = Date.now()
+  const [token] = org.apiTokens.values()
+  const user = org.users.get(token!.userId)!
+  const zone = org.identify('nzo')
+  org.zones.set(zone, { id: zone, name: 'Gate', type: 'IP', gateways: [{ type: 'CIDR', value: '203.0.113.7/32' }] })
+  token!.network = { connection: 'ZONE', include: [zone] }
+  const app = org.apps.get(CLIENT_ID)!
+  ;(app.document['settings'] as { oauthClient: Record<string, unknown> }).oauthClient['network'] = { connection: 'ZONE', include: [zone] }
+  const [role, set] = [org.identify('cr0'), org.identify('iam')]
+  org.customRoles.set(role, { id: role, label: 'Gate Role', description: '', permissions: [] })
+  org.resourceSets.set(set, { id: set, label: 'Gate Set', resources: [], bindings: [] })
+  const assigned = { type: 'CUSTOM', label: 'Gate Role', role, 'resource-set': set }
+  const assignment = kind === 'serviceApp' ? addRole(org, app.roles, 'CLIENT', assigned, now) : addRole(org, user.roles, 'USER', assigned, now)
+  const group = [...org.groups.values()].find(each => each.type === 'OKTA_GROUP')!
+  group.members.add(user.id)
+  const limit = [...org.principalLimits.values()].find(each => each['principalId'] === (kind === 'serviceApp' ? CLIENT_ID : token!.id))!
+  const other = [...org.users.values()].find(each => each.id !== user.id)!
+  const rig = await startRig(t, {
+    org: emulator.url,
+    policies: { 'bold.yaml': bold.text },
+    credential: kind === 'serviceApp' ? `serviceApp: { clientId: ${CLIENT_ID}, keys: [{ file: key.pem }] }` : undefined,
+    files: { 'key.pem': KEY },
+    ownCalls: true
+  })
+  return { emulator, rig, ids: { user: user.id, token: token!.id, zone, role, assignment: assignment.id, set, limit: limit.id, group: group.id, other: other.id } }
+}
+
+type Attempt = readonly [line: string, body?: unknown, headers?: readonly string[]]
+
+const onApp = ({ zone, role, assignment, set, limit, other }: World['ids']): Attempt[] => [
+  [`GET /api/v1/apps/${CLIENT_ID}`],
+  [`PUT /api/v1/apps/${CLIENT_ID}`, { label: 'mine' }],
+  [`DELETE /api/v1/apps/${CLIENT_ID}`],
+  [`POST /api/v1/apps/${CLIENT_ID}/lifecycle/deactivate`],
+  [`POST /api/v1/apps/${CLIENT_ID.toUpperCase()}/lifecycle/deactivate`],
+  [`POST /api/v1/apps/${CLIENT_ID}/grants`, { scopeId: 'okta.roles.manage' }],
+  [`GET /api/v1/apps/${CLIENT_ID}/grants`],
+  [`POST /api/v1/apps/${CLIENT_ID}/credentials/jwks`, { kty: 'EC' }],
+  [`GET /api/v1/apps/${CLIENT_ID}/credentials/jwks`],
+  [`POST /oauth2/v1/clients/${CLIENT_ID}/roles`, { type: 'SUPER_ADMIN' }],
+  [`GET /oauth2/v1/clients/${CLIENT_ID}/roles`],
+  [`DELETE /oauth2/v1/clients/${CLIENT_ID}/roles/${assignment}`],
+  [`PUT /api/v1/iam/roles/${role}`, { label: 'x' }],
+  ['PUT /api/v1/iam/roles/Gate%20Role', { label: 'x' }],
+  [`POST /api/v1/iam/roles/${role}/permissions/okta.users.manage`],
+  [`POST /api/v1/iam/resource-sets/${set}/resources`, { resourceOrnOrUrl: 'x' }],
+  ['DELETE /api/v1/iam/resource-sets/gate%20set'],
+  ['POST /api/v1/iam/resource-sets/other/bindings', { role: 'SUPER_ADMIN', members: [`https://acme.okta.com/oauth2/v1/clients/${CLIENT_ID}`] }],
+  ['PATCH /api/v1/iam/resource-sets/other/bindings/USER_ADMIN/members', `{"additions":["orn:okta:x:clients:\\u0030${CLIENT_ID.slice(1)}"]}`],
+  [`PUT /api/v1/zones/${zone}`, { name: 'x' }],
+  [`DELETE /api/v1/zones/${zone}`],
+  [`POST /api/v1/zones/${zone}/lifecycle/deactivate`],
+  ['POST /api/v1/principal-rate-limits', { principalId: CLIENT_ID, principalType: 'OAUTH_CLIENT', defaultPercentage: 100 }],
+  [`PUT /api/v1/principal-rate-limits/${limit}`, { defaultPercentage: 1 }],
+  ['PUT /api/v1/principal-rate-limits/unknown', { principalId: CLIENT_ID, defaultPercentage: 1 }],
+  ['POST /api/v1/principal-rate-limits', gzipSync('{}'), ['Content-Encoding: gzip']],
+  [`PUT /api/v1/groups/00g1/users/${other}?next=${CLIENT_ID}`],
+  ['DELETE /api/v1/api-tokens/current'],
+  ['GET /api/v1/users/me'],
+  ['POST /api/v1/users/me', { profile: {} }]
+]
+
+const onToken = ({ user, token, zone, assignment, limit, group }: World['ids']): Attempt[] => [
+  [`GET /api/v1/users/${user}`],
+  ['GET /api/v1/users/svc-narrowgate%40example.com'],
+  ['GET /api/v1/users/SVC-Narrowgate'],
+  ['GET /api/v1/users/me'],
+  ['GET /api/v1/users/Me/groups'],
+  [`POST /api/v1/users/${user}/lifecycle/deactivate`],
+  ['POST /api/v1/users/svc-narrowgate@example.com/lifecycle/suspend'],
+  [`DELETE /api/v1/users/${user.toUpperCase()}`],
+  [`DELETE /api/v1/users/${user}/sessions`],
+  [`POST /api/v1/users/${user}/lifecycle/reset_password?sendEmail=false`],
+  [`POST /api/v1/users/${user}/roles`, { type: 'SUPER_ADMIN' }],
+  [`DELETE /api/v1/users/${user}/roles/${assignment}`],
+  [`PUT /api/v1/groups/00g1/users/${user}`],
+  [`POST /api/v1/groups/${group}/roles`, { type: 'SUPER_ADMIN' }],
+  ['POST /api/v1/groups/rules', { conditions: { expression: { value: 'user.login=="svc-narrowgate@example.com"' } } }],
+  ['DELETE /api/v1/api-tokens/current'],
+  ['DELETE /api/v1/api-tokens/CURRENT'],
+  [`DELETE /api/v1/api-tokens/${token}`],
+  [`PUT /api/v1/api-tokens/${token}`, { network: { connection: 'ANYWHERE' } }],
+  [`GET /api/v1/api-tokens/${token}`],
+  [`PUT /api/v1/zones/${zone}`, { gateways: [] }],
+  [`PUT /api/v1/principal-rate-limits/${limit}`, { defaultPercentage: 1 }],
+  ['POST /api/v1/principal-rate-limits', { principalId: token, principalType: 'SSWS_TOKEN' }],
+  ['POST /api/v1/iam/resource-sets/x/bindings', { role: 'x', members: [`https://acme.okta.com/api/v1/users/${user}`] }],
+  ['POST /api/v1/authn', { username: 'svc-narrowgate@example.com', password: 'x' }],
+  ['POST /api/v1/authn', '{"username":" SVC-narrowgate ","username":"ann@example.com"}'],
+  ['POST /api/v1/authn/recovery/password', '{"username":"svc\\u002dnarrowgate@example.com","factorType":"SMS"}']
+]
+
+for (const [kind, attemptsOn] of [['serviceApp', onApp], ['apiToken', onToken]] as const) {
+  t.test(`no client can harm the gate's own ${kind}`, async t => {
+    const { emulator, rig, ids } = await world(t, kind)
+    t.match(rig.log(), /the gate knows itself/)
+    const before = emulator.received.count
+    const attempts = attemptsOn(ids)
+    for (const [line, body, headers = []] of attempts) {
+      const text = body === undefined ? undefined : typeof body === 'string' ? body : Buffer.isBuffer(body) ? body.toString('latin1') : JSON.stringify(body)
+      const bytes = request(line, bold.key, [...body === undefined ? [] : ['Content-Type: application/json'], ...headers, ...line.startsWith('GET') || body !== undefined ? [] : ['Content-Length: 0']], undefined)
+      const answer = await rig.ask(text === undefined ? bytes : Buffer.from(bytes.replace(/\r\n\r\n$/, `\r\nContent-Length: ${Buffer.byteLength(text, 'latin1')}\r\n\r\n${text}`), 'latin1'))
+      t.equal(answer.status, 403, line)
+      t.match(answer.error.errorSummary, /the credential of the gate itself/, line)
+    }
+    t.equal(emulator.received.count, before, `${attempts.length} attempts, none reached Okta`)
+    const events = await rig.events(attempts.length)
+    t.ok(events.every(event => event['status_code'] !== 'allowed'))
+    t.match((await rig.admin('/metrics')).text, /reason="self_protection"/)
+    const harmless: Attempt[] = [[`GET /api/v1/users/${ids.other}`], [`GET /api/v1/zones/${ids.zone}`], [`GET /api/v1/iam/roles/${ids.role}`], [`POST /api/v1/users/${ids.other}`, { profile: { nickName: 'svc-narrowgate-fan@example.com.invalid' } }]]
+    for (const [line, body] of harmless) t.equal((await rig.ask(request(line, bold.key, body === undefined ? [] : ['Content-Type: application/json'], body === undefined ? undefined : JSON.stringify(body)))).status, 200, line)
+  })
+}
