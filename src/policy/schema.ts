@@ -50,6 +50,10 @@ const subject = {
   where: Type.Optional(WhereSchema)
 }
 
+const WaitSchema = Type.Object({
+  upToMs: Type.Integer({ minimum: 1, maximum: 60_000, description: 'How long a call is held until there is allowance, instead of being refused.' })
+}, CLOSED)
+
 const ONE_OF = { oneOf: [{ required: ['operation'] }, { required: ['request'] }] }
 
 /** An entry of `allow`. */
@@ -61,6 +65,7 @@ export const AllowSchema = Type.Object({
     description: 'The credential of the calls. Default: none under /api/v1/authn, upstream elsewhere.'
   })),
   rateLimit: Type.Optional(Type.String({ pattern: '^[1-9][0-9]{0,5}/min$', description: 'The rule\'s own limit, e.g. 30/min.' })),
+  wait: Type.Optional(WaitSchema),
   mode: Type.Optional(Type.Union([Type.Literal('enforce'), Type.Literal('observe')], {
     description: 'observe: a call that fails this rule\'s where, query or body goes through, and the event says what would have been refused.'
   }))
@@ -138,14 +143,17 @@ export const PolicySchema = Type.Object({
   owner: Type.Optional(Type.String({ default: '', description: 'Who answers for the client.' })),
   description: Type.Optional(Type.String({ default: '' })),
   expires: Type.Optional(date('Last day on which the client is served (UTC).')),
-  observeSince: Type.Optional(date('Day on which observing began: under `production: true` it is a warning that it lasts over 30 days.')),
   mode: Type.Optional(Type.Union([Type.Literal('enforce'), Type.Literal('observe')], { default: 'enforce', description: 'observe: what enforce would refuse goes through and is logged.' })),
+  observeSince: Type.Optional(date('Day on which observing began: under `production: true` it is a warning that it lasts over 30 days.')),
   upstream: Type.Optional(Type.String({ minLength: 1, default: 'default', description: 'Which org and credential, by its name in narrowgate.yaml.' })),
   authenticate: Type.Array(AuthenticateSchema, { minItems: 1, description: 'Any one suffices.' }),
   networks: Type.Optional(Type.Array(Type.String(), { minItems: 1, description: 'Source addresses in CIDR notation; absent: any.' })),
   rateLimit: Type.Optional(Type.Object({
-    share: Type.String({ pattern: '^[0-9]{1,3}(\\.[0-9]{1,2})?%$', default: '100%', description: 'Share of the upstream\'s allowance in every bucket.' })
+    share: Type.Optional(Type.String({ pattern: '^[0-9]{1,3}(\\.[0-9]{1,2})?%$', default: '100%', description: 'Share of the upstream\'s allowance in every bucket: the most that the client may use.' })),
+    reserve: Type.Optional(Type.String({ pattern: '^[0-9]{1,3}(\\.[0-9]{1,2})?%$', description: 'The part of the allowance that no other client can take while this one asks; lent while it does not.' })),
+    priority: Type.Optional(Type.Union([Type.Literal('high'), Type.Literal('normal'), Type.Literal('low')], { default: 'normal', description: 'Who goes first when a bucket runs dry.' }))
   }, CLOSED)),
+  wait: Type.Optional(WaitSchema),
   ...rules,
   tests: Type.Optional(Type.Array(TestSchema, { default: [], description: 'Run by `check` and at every load.' }))
 }, CLOSED)
@@ -177,7 +185,7 @@ export type OperationsFile = Static<typeof OperationsSchema>
 
 /** Keys that later issues define: a problem of their own wording, never ignored. */
 export const LATER_KEYS: ReadonlySet<string> = new Set([
-  'forwardContext', 'wait', 'reserve', 'priority', 'redact'
+  'forwardContext', 'redact'
 ])
 
 /** The JSON Schema that editors use, as the text of the checked-in file. */
