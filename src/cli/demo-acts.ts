@@ -64,7 +64,7 @@ export async function refusedAct (world: DemoWorld, client: DemoClient, stop: Ab
 
 /** Keys that are none, addresses that may not, targets that two parsers could read in two ways. */
 export async function keptOutAct (world: DemoWorld, client: DemoClient, stop: AbortSignal, told: Told): Promise<CallOutcome[]> {
-  const user = [...world.emulator.org.users.keys()][0]!
+  const user = [...world.emulator.org.users.keys()].at(-1)! // the first is the gate's own account
   const { portal, directory, elsewhere, expired } = world.keys
   const unknown = makeClientKey('nobody', undefined, Date.now()).key
   const get = (name: string, target: string, key: string | undefined, expected: number): Trial => ({ name, method: 'GET', target, key, expected })
