@@ -23,8 +23,12 @@ export interface SinkStatus {
   readonly spooled: number
   /** lines that were lost because the queue was full */
   readonly dropped: number
+  /** lines that a collector refuses for what they hold; kept aside */
+  readonly rejected?: number
   /** the system's code of the last error, e.g. ENOSPC */
   readonly error?: string
+  /** why a collector takes nothing at the moment; lines are spooled */
+  readonly collector?: string
 }
 
 /** What a sink writes to. */
@@ -204,7 +208,8 @@ export function createLines (name: string, target: Target, timing: Timing, bound
   }
 }
 
-function codeOf (thrown: unknown): string {
+/** The system's code of an error, e.g. ENOSPC. */
+export function codeOf (thrown: unknown): string {
   const code = (thrown as { code?: unknown } | null)?.code
   return typeof code === 'string' ? code : 'EUNKNOWN'
 }

@@ -1,42 +1,111 @@
 import type { AuditEvent } from '../domain/event.js'
+import type { DurableSink } from './journal.js'
 import type { Sink, SinkStatus } from './lines.js'
 import { createPlainLines } from './plain.js'
+import { createSummary } from './summary.js'
+import { processTiming } from './timing.js'
+
+/** A sink with what it wants of the events. */
+export interface Outlet {
+  readonly sink: Sink | DurableSink
+  /** outlets with the same function share its line */
+  readonly serialize: (event: AuditEvent) => string
+  /** absent: every event */
+  readonly filter?: (event: AuditEvent) => boolean
+  /** an intent has to be on the disk before its write is forwarded */
+  readonly required: boolean
+  /** takes the checkpoints of other sinks' chains, as anchors */
+  readonly anchors: boolean
+}
 
 /** Where every request ends up. No method throws. */
 export interface AuditLog {
   /** Serialises the event now; it is written when this turn of the event loop ends. */
   record (event: AuditEvent): void
+  /**
+   * Before a write is forwarded: its intent. Undefined when no sink asks for one; else true when every sink that does
+   * has it on the disk, false when one can't.
+   */
+  intend (intent: AuditEvent): Promise<boolean> | undefined
+  /** A line of the log's own for the sinks that keep anchors. */
+  anchor (line: string, from: Sink): void
   /** Writes now what this turn has recorded. */
   flush (): void
   /** false: some sink does not take lines at the moment; the server refuses writes then */
   readonly healthy: boolean
   /** events recorded since the start */
   readonly made: number
+  /** events that are part of another one's count */
+  readonly folded: number
+  /** intents whose requests are not over */
+  readonly open: ReadonlyMap<string, AuditEvent>
   /** of each sink, in the order of the configuration */
-  readonly sinks: readonly (SinkStatus & { readonly name: string })[]
+  readonly sinks: readonly (SinkStatus & { readonly name: string, readonly made: number })[]
   /** SIGHUP: opens files anew */
   reopen (): void
   /** Writes what is waiting, within `deadlineMs`, and closes the sinks. */
   close (deadlineMs?: number): Promise<void>
 }
 
-/**
- * An audit log over one sink or several; each gets every line.
- * @param serialize one event → one line; the default is the plain format
- */
-export function createAuditLog (sinks: readonly Sink[], serialize: (event: AuditEvent) => string = createPlainLines()): AuditLog {
+/** An audit log over one sink or several; each gets every line, in the plain format unless its outlet says otherwise. */
+export function createAuditLog (targets: readonly (Sink | Outlet)[], redact?: (event: AuditEvent) => AuditEvent): AuditLog {
+  const plain = createPlainLines()
+  const outlets = targets.map((target): Outlet & { made: number } => ({ ...'sink' in target ? target : { sink: target, serialize: plain, required: false, anchors: false }, made: 0 }))
+  const promised = outlets.filter(outlet => outlet.required && 'writeDurable' in outlet.sink)
+  const open = new Map<string, AuditEvent>()
+  const summary = createSummary(processTiming, write)
   let made = 0
+
+  /** One line per format, whatever the number of sinks. */
+  function write (event: AuditEvent): void {
+    const shown = redact === undefined ? event : redact(event)
+    let serialize: Outlet['serialize'] | undefined
+    let line = ''
+    for (const outlet of outlets) {
+      if (outlet.filter?.(shown) === false) continue
+      if (outlet.serialize !== serialize) line = (serialize = outlet.serialize)(shown)
+      outlet.made++
+      outlet.sink.write(line)
+    }
+  }
+
   return {
     record (event) {
       made++
-      const line = serialize(event)
-      for (const sink of sinks) sink.write(line)
+      if (event.phase === undefined) {
+        if (open.size > 0) open.delete(event.id)
+        if (event.reason === 'too_many_failures' && summary.take(event)) return
+      }
+      write(event)
     },
-    flush () { for (const sink of sinks) sink.flush() },
-    get healthy () { return sinks.every(sink => sink.status.healthy) },
+    intend (intent) {
+      if (promised.length === 0) return undefined
+      made++
+      open.set(intent.id, intent)
+      const shown = redact === undefined ? intent : redact(intent)
+      const asked = outlets.map(outlet => {
+        if (outlet.filter?.(shown) === false) return true
+        outlet.made++
+        const line = outlet.serialize(shown)
+        if (promised.includes(outlet)) return (outlet.sink as DurableSink).writeDurable(line)
+        outlet.sink.write(line)
+        return true
+      })
+      return Promise.all(asked).then(answers => answers.every(Boolean))
+    },
+    anchor (line, from) {
+      for (const outlet of outlets) if (outlet.anchors && outlet.sink !== from) { outlet.made++; outlet.sink.write(line) }
+    },
+    flush () { for (const { sink } of outlets) sink.flush() },
+    get healthy () { return outlets.every(({ sink }) => sink.status.healthy) },
     get made () { return made },
-    get sinks () { return sinks.map(sink => ({ name: sink.name, ...sink.status })) },
-    reopen () { for (const sink of sinks) sink.reopen() },
-    async close (deadlineMs) { await Promise.all(sinks.map(sink => sink.close(deadlineMs))) }
+    get folded () { return summary.folded },
+    get open () { return open },
+    get sinks () { return outlets.map(({ sink, made }) => ({ name: sink.name, made, ...sink.status })) },
+    reopen () { for (const { sink } of outlets) sink.reopen() },
+    async close (deadlineMs) {
+      summary.flush()
+      await Promise.all(outlets.map(({ sink }) => sink.close(deadlineMs)))
+    }
   }
 }

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path'
 import { hasErrors, type Problem } from '../domain/problem.js'
-import type { Config, FilePlace, IssuerConfig, LimitsConfig, SecretReference, SinkConfig, TokenConfig, UpstreamConfig } from './config.js'
+import type { AuditConfig, Config, FilePlace, IssuerConfig, LimitsConfig, SecretReference, SinkConfig, TokenConfig, UpstreamConfig } from './config.js'
 import { endOfDay, percentOf } from './formats.js'
 import { checkRules } from './rules.js'
 import type { WrittenConfig, WrittenReference, WrittenSink, WrittenToken, WrittenUpstream } from './schema.js'

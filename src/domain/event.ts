@@ -8,6 +8,19 @@ export type Outcome =
   | 'limited' // refused by a limit
   | 'failed' // allowed, but Okta or the gate failed
   | 'aborted' // the client left before the answer was complete
+  | 'pending' // not over yet: an intent, or a request that has outlived a minute
+  | 'unknown' // the gate stopped before it could say; written by the next start
+
+/** An event that is not a request's last. `intent`: on disk before a write was forwarded; `open`: still running after a minute. */
+export type Phase = 'intent' | 'open'
+
+/** Something of Okta's that the path names. */
+export interface Resource {
+  /** user, group, app, factor … : from the path's template */
+  readonly kind: string
+  /** as in the path, decoded; a keyed hash where the operator wants that */
+  readonly id: string
+}
 
 /** One line of the audit log: what happened to one request. No body, no query value, no credential, ever. */
 export interface AuditEvent {
@@ -15,6 +28,8 @@ export interface AuditEvent {
   readonly time: number
   /** the gate's own id of the request; `errorId` of a refusal */
   readonly id: string
+  /** absent: the request is over */
+  readonly phase?: Phase
   readonly outcome: Outcome
   /** the stage at which the request ended */
   readonly stage: string
@@ -28,6 +43,8 @@ export interface AuditEvent {
   readonly keyId?: string
   readonly authentication?: string
   readonly operation?: string
+  /** what the path names, in its order */
+  readonly resources?: readonly Resource[]
   readonly rule?: string
   readonly ruleId?: string
   /** allow | deny */
@@ -57,4 +74,6 @@ export interface AuditEvent {
   readonly upstreamMs?: number
   /** hash of the policy file that decided, first 12 hex digits */
   readonly policy?: string
+  /** this event stands for so many requests of one source that was guessing */
+  readonly count?: number
 }

@@ -1,10 +1,7 @@
 import type { AddressInfo } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
-import { fileSink } from '../audit/file.js'
-import type { Sink } from '../audit/lines.js'
-import { createAuditLog, type AuditLog } from '../audit/log.js'
-import { stdoutSink } from '../audit/stdout.js'
+import type { AuditLog } from '../audit/log.js'
 import { createFailures } from '../clients/failures.js'
 import { compileNetworks } from '../clients/networks.js'
 import { SeenOnceInMemory } from '../clients/seen-once.js'
@@ -16,12 +13,14 @@ import { formatProblem, hasErrors, type Problem } from '../domain/problem.js'
 import type { LimitStore } from '../limits/store.js'
 import type { PolicySet } from '../policy/load.js'
 import { buildAdmin, type Readiness } from './admin.js'
+import { openAudit } from './audit.js'
 import { trackUnused } from './connection.js'
 import { Identities, type ReadIdentities } from './identities.js'
 import { Limits } from './limits.js'
 import { Links } from './links.js'
 import { loadEverything, type Loaded } from './load.js'
 import { gateGauges } from './gauges.js'
+import { LongRequests } from './long-requests.js'
 import { Metrics } from './metrics.js'
 import { buildProxy, type ListenerTls } from './proxy.js'
 import { OwnAffairs } from './own-affairs.js'
@@ -64,7 +63,7 @@ export const DRAIN_MS = 25_000
 export async function startGate (options: GateOptions): Promise<Gate> {
   const loaded = await loadEverything(options.configFile, options.environment, Date.now())
   if (!isUsable(loaded)) throw new LoadFault(loaded.problems, loaded.texts)
-  const gate = new Gate(options, loaded, await ephemeralTokenKeys())
+  const gate = new Gate(options, loaded, await ephemeralTokenKeys(), await openAudit(loaded.config.audit, loaded.secrets, options.log))
   await gate.listen(loaded)
   return gate
 }
@@ -86,6 +85,7 @@ export class Gate {
   readonly #identities: Identities
   readonly #own: OwnAffairs
   readonly #audit: AuditLog
+  readonly #long = new LongRequests()
   readonly #watch: Watch
   readonly #config: Config
   #snapshot: Snapshot
@@ -99,7 +99,7 @@ export class Gate {
   #closeUnused: () => void = () => {}
   #admin: FastifyInstance | undefined
 
-  constructor (options: GateOptions, loaded: Usable, tokenKeys: TokenKeys) {
+  constructor (options: GateOptions, loaded: Usable, tokenKeys: TokenKeys, audit: AuditLog) {
     this.#options = options
     this.#log = options.log
     this.#config = loaded.config
@@ -109,7 +109,7 @@ export class Gate {
     this.#limits = this.#kept.store
     this.#links = new Links({ now: Date.now, monotonic: () => performance.now(), after, random: Math.random }, this.#log)
     this.#own = new OwnAffairs({ log: this.#log, links: this.#links, limits: this.#limits, snapshot: () => this.#snapshot, steadyNow, ownCalls: options.ownCalls !== false })
-    this.#audit = createAuditLog(loaded.config.audit.sinks.map(sink => sinkOf(sink)))
+    this.#audit = audit
     this.#snapshot = this.#compose(loaded)
     this.#watch = watch({ onChange: () => { this.reload().catch(() => {}) }, pollMs: options.pollMs })
     for (const gauge of gateGauges({ limits: this.#kept, links: this.#links, audit: this.#audit, snapshot: () => this.#snapshot, expiries: () => this.#own.expiries, refusedReloads: () => this.#refusedReloads, reloads: () => this.#reloads, steadyNow })) this.#metrics.gauge(gauge)
@@ -135,6 +135,8 @@ export class Gate {
       clientFailures: createFailures(),
       seen: new SeenOnceInMemory(),
       record: event => { this.#audit.record(event) },
+      intend: event => this.#audit.intend(event),
+      long: this.#long,
       auditHealthy: () => this.#audit.healthy,
       draining: () => this.#draining,
       now: Date.now,
@@ -142,6 +144,7 @@ export class Gate {
       steadyNow: () => performance.timeOrigin + performance.now(),
       nobody
     }
+    this.#long.start(road.clock, road.record)
     const tls = tlsOf(loaded)
     this.#proxy = buildProxy(road, this.#log, tls)
     this.#closeUnused = trackUnused(this.#proxy.server, tls !== undefined)
@@ -193,6 +196,7 @@ export class Gate {
     await this.#kept.close(performance.timeOrigin + performance.now())
     await this.#links.close()
     await this.#admin!.close()
+    this.#long.stop()
     await this.#audit.close()
   }
 
@@ -270,7 +274,7 @@ export class Gate {
         lastLoad: { good: !hasErrors(this.#problems), problems: this.#problems.map(formatProblem) },
         credentials,
         limits: this.#kept.status,
-        audit: { healthy: this.#audit.healthy, sinks: this.#audit.sinks }
+        audit: { healthy: this.#audit.healthy, made: this.#audit.made, sinks: this.#audit.sinks }
       }
     }
   }
@@ -292,10 +296,6 @@ function after (ms: number, callback: () => void): () => void {
 function tlsOf ({ config: { listen: { tls } }, secrets }: Usable): ListenerTls | undefined {
   const text = (reference: SecretReference | undefined): string | undefined => reference === undefined ? undefined : secrets.get(reference)!.reveal()
   return tls === undefined ? undefined : { cert: text(tls.cert)!, key: text(tls.key)!, ca: text(tls.clientCa), crl: text(tls.crl) }
-}
-
-function sinkOf (sink: Config['audit']['sinks'][number]): Sink {
-  return sink.kind === 'stdout' ? stdoutSink() : fileSink(sink.path)
 }
 
 function upstreamsOf (config: Config, links: ReadonlyMap<string, UpstreamLink>, policies: PolicySet): Snapshot['upstreams'] {

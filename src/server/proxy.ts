@@ -67,6 +67,7 @@ export function buildProxy (road: Road, log: Logger, tls?: ListenerTls): Fastify
     if (isClosing(request.raw.socket)) { reply.hijack(); return }
     const exchange = open(road, request.raw)
     request.exchange = exchange
+    road.long.begin(exchange)
     if (declaresBody(request.raw)) noteArriving(request.raw, reply.raw, exchange)
     const early = gateIsShut(road, exchange) ?? readTarget(exchange, request.raw)
     if (early === undefined && isTokenCall(exchange)) {

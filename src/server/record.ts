@@ -1,7 +1,11 @@
+import { createResources } from '../audit/resources.js'
 import type { AuditEvent, Outcome } from '../domain/event.js'
 import { rejections } from '../domain/rejection.js'
 import type { Road } from './road.js'
 import type { GateExchange } from './stages.js'
+
+/** Kinds are a function of the catalogue's operations, so that keeping them is no state. */
+const resourcesOf = createResources()
 
 /** Longest path that an event carries; targets are at most 4,096 bytes. */
 const PATH_CHARACTERS = 1024
@@ -26,6 +30,7 @@ export function toEvent (exchange: GateExchange, clock: number): AuditEvent {
     keyId: client?.keyId,
     authentication: client?.method,
     operation: operation?.id,
+    resources: operation === undefined || exchange.parameters === undefined ? undefined : resourcesOf(operation, exchange.parameters),
     rule: rule?.name,
     ruleId: rule?.id,
     decision: decisionOf(exchange),
@@ -84,10 +89,16 @@ function round (milliseconds: number): number {
   return Math.round(milliseconds * 1000) / 1000
 }
 
+/** What is on the disk before a write is forwarded, where a sink wants that: see AuditLog.intend. */
+export function intend (road: Road, exchange: GateExchange): Promise<boolean> | undefined {
+  return road.intend({ ...toEvent(exchange, road.clock()), phase: 'intent', outcome: 'pending' })
+}
+
 /** Writes the event of an exchange and counts it; a second call does nothing. */
 export function recordEvent (road: Road, exchange: GateExchange): void {
   if (exchange.recorded) return
   exchange.recorded = true
+  road.long.end(exchange)
   road.record(toEvent(exchange, road.clock()))
   road.metrics.count(exchange)
 }

@@ -3,6 +3,7 @@ import type { SeenOnce } from '../clients/seen-once.js'
 import type { NetworkList } from '../clients/networks.js'
 import type { AuditEvent } from '../domain/event.js'
 import type { LimitStore } from '../limits/store.js'
+import type { LongRequests } from './long-requests.js'
 import type { Metrics } from './metrics.js'
 import type { Snapshot } from './snapshot.js'
 
@@ -18,6 +19,10 @@ export interface Road {
   /** ids of proofs and assertions, which may be used once */
   readonly seen: SeenOnce
   readonly record: (event: AuditEvent) => void
+  /** before a write is forwarded: is its intent on the disk; undefined: nobody asks for that */
+  readonly intend: (event: AuditEvent) => Promise<boolean> | undefined
+  /** requests on their way, for those that take long */
+  readonly long: LongRequests
   readonly auditHealthy: () => boolean
   readonly draining: () => boolean
   /** epoch milliseconds, wall clock */

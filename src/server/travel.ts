@@ -11,7 +11,7 @@ import type { ForwardResult } from '../upstream/result.js'
 import { writeRejection } from './answer.js'
 import { readBody } from './body.js'
 import { proofUsed } from '../clients/callers.js'
-import { recordEvent } from './record.js'
+import { intend, recordEvent } from './record.js'
 import type { Road } from './road.js'
 import { judgeBody, type GateExchange } from './stages.js'
 
@@ -42,6 +42,13 @@ export async function travel (road: Road, exchange: GateExchange, request: Incom
       if (refusal !== undefined) { road.limits.cancel(ticket, road.steadyNow()); break }
     }
     exchange.stage = 'forward'
+    // A write is on record before it is made: what the gate can't remember, it does not do.
+    const kept = exchange.method === 'GET' || exchange.resent ? undefined : intend(road, exchange)
+    if (kept !== undefined) {
+      if (!await kept) refusal = reject('audit_unavailable', { detail: 'the intent is not on the disk' })
+      else if (response.destroyed) exchange.aborted = true
+      if (refusal !== undefined || exchange.aborted) { road.limits.cancel(ticket, road.steadyNow()); break }
+    }
     const result = await send(road, exchange, ticket, request, response)
     exchange.stage = 'observe'
     settle(road, exchange, ticket, result)

@@ -1,3 +1,4 @@
+import { createPrivateKey } from 'node:crypto'
 import { createSecureContext } from 'node:tls'
 import type { Config, SecretReference } from '../config/config.js'
 import type { Problem } from '../domain/problem.js'
@@ -29,6 +30,9 @@ export async function unusableSecrets (config: Config, secrets: ReadonlyMap<Secr
     if (what === 'ca' && !isContext({ ca: pem.reveal() })) say(reference!, 'this is no certificate', 'give a PEM file of the authorities that issue client certificates')
     if (what === 'crl' && !isContext({ crl: pem.reveal() })) say(reference!, 'this is no revocation list', 'give a PEM file (-----BEGIN X509 CRL-----)')
   }
+  const { key: auditKey } = config.audit
+  const auditPem = auditKey === undefined ? undefined : secrets.get(auditKey)
+  if (auditPem !== undefined && !isEd25519(auditPem)) say(auditKey!, 'this is no Ed25519 private key', 'make one: openssl genpkey -algorithm ed25519')
   const { store } = config.limits
   if (store !== 'memory') {
     const url = secrets.get(store.url)
@@ -41,6 +45,14 @@ export async function unusableSecrets (config: Config, secrets: ReadonlyMap<Secr
 
 function isStoreUrl (text: string): boolean {
   return URL.canParse(text) && ['redis:', 'rediss:'].includes(new URL(text).protocol) && new URL(text).hostname !== ''
+}
+
+function isEd25519 (key: Secret): boolean {
+  try {
+    return createPrivateKey(key.reveal()).asymmetricKeyType === 'ed25519'
+  } catch {
+    return false
+  }
 }
 
 function isContext (options: { ca?: string, crl?: string, cert?: string, key?: string }): boolean {

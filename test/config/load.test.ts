@@ -63,7 +63,14 @@ t.test('a file is compiled: paths absolute, percentages as parts, dates to the e
     publicUrl: 'https://okta-gate.example.com',
     policies: { path: '/etc/policies', place: { line: 9, column: 11 } },
     limits: { ceiling: 0.375, store: 'memory', credentialShare: 0.75, concurrency: 60, org: { '/api/v1/users': 600, '*': 300 } },
-    audit: { sinks: [{ kind: 'stdout' }, { kind: 'file', path: '/etc/narrowgate/log/audit.jsonl' }] },
+    audit: {
+      redact: [],
+      spool: '/etc/narrowgate/spool',
+      sinks: [
+        { kind: 'stdout', format: 'ocsf', delivery: 'buffered' },
+        { kind: 'file', path: '/etc/narrowgate/log/audit.jsonl', format: 'ocsf', delivery: 'required', chain: true, rotate: { maxBytes: 104_857_600, maxHours: 24 } }
+      ]
+    },
     production: true
   })
   const upstream = config!.upstreams.get('default')!
@@ -88,7 +95,7 @@ t.test('what is left out has the safe default', async t => {
     admin: { host: '127.0.0.1', port: 9443 },
     policies: { path: '/etc/narrowgate/policies' },
     limits: { ceiling: 0.5, store: 'memory', org: {}, credentialShare: 0.5, concurrency: 75 },
-    audit: { sinks: [{ kind: 'stdout' }] },
+    audit: { sinks: [{ kind: 'stdout', format: 'ocsf', delivery: 'buffered' }] },
     production: false,
     workers: 1
   })
@@ -145,10 +152,10 @@ t.test('every problem has its place, its words and a hint', async t => {
     ['percent without its sign', text => text + 'limits: { ceiling: 50 }\n', [/7:20 must be a percentage above 0% and up to 100%; write e\.g\. 50%/]],
     ['percent out of range', text => text + 'limits: { ceiling: 150%, credentialShare: 0% }\n', [/7:20 must be a percentage/, /7:43 must be a percentage/]],
     ['bucket key', text => text + 'limits: { org: { get /api/v1/users: 5, api: 6, /x: 0 } }\n', [/7:18 a key of limits\.org/, /7:40 a key of limits\.org/, /7:48 warning: no rate limit bucket/, /7:52 must be calls per minute/]],
-    ['unknown sink', text => text + 'audit: { sinks: [{ kafka: {} }] }\n', [/7:20 unknown key "kafka"; known here: stdout, file/]],
+    ['unknown sink', text => text + 'audit: { sinks: [{ kafka: {} }] }\n', [/7:20 unknown key "kafka"; known here: stdout, file, syslog, splunk, https, otlp/]],
     ['no sink', text => text + 'audit: { sinks: [] }\n', [/must list at least one sink/]],
     ['a sink twice', text => text + 'audit: { sinks: [{ stdout: {} }, { stdout: {} }] }\n', [/7:34 this sink is listed twice/]],
-    ['two sinks in one', text => text + 'audit: { sinks: [{ stdout: {}, file: { path: a } }] }\n', [/must be exactly one of stdout and file/]],
+    ['two sinks in one', text => text + 'audit: { sinks: [{ stdout: {}, file: { path: a } }] }\n', [/must be exactly one of stdout, file, syslog, splunk, https, otlp/]],
     ['proxy with a password', text => text + '    proxy: { url: "http://u:p@proxy:3128" }\n', [/7:\d+ must not hold a user name or password; name the Proxy-Authorization header/]],
     ['a store that is none', text => text + 'limits: { store: redis, onStoreLoss: ignore }\n', [/7:18 must be memory, or \{ redis/, /7:38 must be share or refuse/]],
     ['a store without a reference', text => text + 'limits: { store: { redis: { url: "redis://u:p@h" } } }\n', [/7:\d+ must be memory, or \{ redis/]],

@@ -7,6 +7,7 @@ import { createServer as createTlsServer, type TlsOptions } from 'node:tls'
 import { pino } from 'pino'
 import { newKey } from '../../src/clients/api-key.js'
 import { startGate, type Gate } from '../../src/server/gate.js'
+import { checkAuditFile } from './audit-check.js'
 import { RawClient, type RawAnswer } from './raw-client.js'
 
 export type Teardown = { teardown: (end: () => unknown) => void }
@@ -102,7 +103,7 @@ upstreams:
     credential: { ${options.credential ?? TOKEN_CREDENTIAL} }
     ${options.upstream ?? ''}
 limits: ${options.limits ?? NO_LIMITS}
-audit: { sinks: [{ file: { path: ./audit.jsonl } }] }
+audit: { sinks: [{ file: { path: ./audit.jsonl, format: plain, chain: false, delivery: buffered } }, { file: { path: ./audit-ocsf.jsonl } }] }
 `
 }
 
@@ -133,7 +134,12 @@ export async function startRig (t: Teardown, options: RigOptions): Promise<Rig> 
     pollMs: options.pollMs,
     ownCalls: options.ownCalls ?? false
   })
-  t.teardown(() => gate.drain(500))
+  t.teardown(async () => {
+    await gate.drain(500)
+    await checkAuditFile(join(folder, 'audit-ocsf.jsonl'))
+    const canary = /[^"\s]{0,40}CANARY[^"\s]{0,40}/.exec(log + readFileSync(join(folder, 'audit-ocsf.jsonl'), 'utf8'))
+    if (canary !== null) throw new Error(`a planted secret is in a log: ${canary[0]}`)
+  })
   let taken = 0
   const auditText = (): string => readFileSync(join(folder, 'audit.jsonl'), 'utf8')
   const lines = (): string[] => { try { return auditText().split('\n').slice(0, -1) } catch { return [] } }
