@@ -1,4 +1,4 @@
-// npm run test:replay -- DIR runs this after replay.mjs. What a client was seen to do becomes its policy: recorded
+// npm run test:replay:learn -- DIR. What a client was seen to do becomes its policy: recorded
 // traffic through an observed client, learn from its audit log, enforce the result, the same traffic again: the same
 // answers; and 10,000 requests that differ in one thing each are all refused.
 import assert from 'node:assert/strict'
@@ -13,7 +13,7 @@ import { freePort, root, startGate } from '../support/gate-process.mjs'
 
 const directory = process.argv[2]
 if (directory === undefined) {
-  console.error('usage: npm run test:replay -- DIR')
+  console.error('usage: npm run test:replay:learn -- DIR')
   process.exit(2)
 }
 const from = name => import(pathToFileURL(path.resolve(directory, name)).href)
@@ -101,7 +101,7 @@ function mutations (log) {
   const catalog = createCatalog()
   const events = log.filter(event => event.operation !== undefined && event.decision === 'allow')
   const seen = new Set(events.map(event => event.operation))
-  const names = Map.groupBy === undefined ? groupBy(events) : Map.groupBy(events, event => event.operation)
+  const names = groupBy(events)
   const ofOperation = (method, target) => {
     const parsed = parseTarget(target)
     const found = 'path' in parsed ? catalog.resolve(method, parsed) : { kind: 'none' }
