@@ -13,6 +13,8 @@ export interface RuleReference {
   readonly credential: CredentialKind
   /** the rule's own limit, calls per minute */
   readonly limitPerMinute?: number
+  /** how long its calls may wait for allowance, milliseconds; absent: as its client says */
+  readonly waitMs?: number
 }
 
 /** Why a call was refused. Also the words that `because:` in a policy's tests uses. */

@@ -91,6 +91,7 @@ function analyse (rule: WrittenAllow | WrittenDeny, kind: 'allow' | 'deny', cont
       body,
       credential,
       limitPerMinute: 'rateLimit' in rule && rule.rateLimit !== undefined ? Number.parseInt(rule.rateLimit, 10) : undefined,
+      waitMs: 'wait' in rule ? rule.wait?.upToMs : undefined,
       observe: 'mode' in rule && rule.mode === 'observe',
       bodyText: rule.body === undefined ? undefined : JSON.stringify(rule.body)
     }

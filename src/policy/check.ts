@@ -64,7 +64,7 @@ export function * checkPolicies (policies: ReadonlyMap<CompiledPolicy, WrittenPo
     problems.push(...untestedRules(policy, file, seen), ...neverAnswering(policy, file, overlaps))
     yield
   }
-  problems.push(...oversharing(policies))
+  problems.push(...oversharing(policies), ...overreserving(policies))
   const observing = [...policies.keys()].filter(policy => policy.mode === 'observe' || policy.allow.shapes.some(shape => shape.observe))
   return {
     problems,
@@ -177,11 +177,23 @@ function oversharing (policies: ReadonlyMap<CompiledPolicy, WrittenPolicy>): Pro
   const sums = new Map<string, number>()
   const last = new Map<string, WrittenPolicy>()
   for (const [policy, file] of policies) {
-    if (file.value.rateLimit === undefined) continue
+    if (file.value.rateLimit?.share === undefined) continue
     sums.set(policy.upstream, (sums.get(policy.upstream) ?? 0) + policy.share)
     last.set(policy.upstream, file)
   }
   const over = [...sums].filter(([, sum]) => Math.round(sum * 10_000) > 10_000)
   return over.map(([upstream, sum]) => last.get(upstream)!.yaml.problem(['rateLimit', 'share'],
     `the shares given for the upstream "${upstream}" add up to ${Math.round(sum * 100)}%`, { severity: 'warning' }))
+}
+
+/** Reservations that promise more than there is: nobody could keep them. */
+function overreserving (policies: ReadonlyMap<CompiledPolicy, WrittenPolicy>): Problem[] {
+  const sums = new Map<string, number>()
+  const problems: Problem[] = []
+  for (const [{ upstream, reserve }, file] of policies) {
+    const sum = (sums.get(upstream) ?? 0) + reserve
+    sums.set(upstream, sum)
+    if (reserve > 0 && Math.round(sum * 10_000) > 10_000) problems.push(file.yaml.problem(['rateLimit', 'reserve'], `with this one the reservations for the upstream "${upstream}" add up to ${Math.round(sum * 100)}%`, { hint: 'all of them together can be at most 100%' }))
+  }
+  return problems
 }

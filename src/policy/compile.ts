@@ -58,6 +58,12 @@ export interface PolicyParts {
   readonly networks?: readonly string[]
   /** of the upstream's allowance in every bucket, above 0 and at most 1 */
   readonly share: number
+  /** of the same, 0 to 1: what no other client can take while this one asks */
+  readonly reserve: number
+  /** who goes first when a bucket runs dry: 0 high, 1 normal, 2 low */
+  readonly level: 0 | 1 | 2
+  /** how long its calls may wait for allowance, milliseconds; absent: not at all */
+  readonly waitMs?: number
   readonly authenticate: readonly AuthenticateEntry[]
 }
 
@@ -160,9 +166,9 @@ export class RuleTable {
   }
 
   #makeReference (position: number): RuleReference {
-    const { name, credential, limitPerMinute } = this.shapes[position]!
+    const { name, credential, limitPerMinute, waitMs } = this.shapes[position]!
     const base: { id: string, name: string, credential: CredentialKind } = { id: this.id(position), name, credential }
-    return limitPerMinute === undefined ? base : { ...base, limitPerMinute }
+    return limitPerMinute === undefined && waitMs === undefined ? base : { ...base, limitPerMinute, waitMs }
   }
 }
 

@@ -106,7 +106,7 @@ function lifting (side: Side | undefined, rules: Rules): RuleShape[] {
 }
 
 const EVERYTHING: Omit<RuleShape, 'operation'> = {
-  name: 'observe', spelling: 'any', where: undefined, names: [], query: { kind: 'any' }, body: undefined, credential: 'none', limitPerMinute: undefined, observe: false, bodyText: undefined
+  name: 'observe', spelling: 'any', where: undefined, names: [], query: { kind: 'any' }, body: undefined, credential: 'none', limitPerMinute: undefined, waitMs: undefined, observe: false, bodyText: undefined
 }
 
 /** The rules' meaning as text. */

@@ -202,6 +202,9 @@ function compileFile (file: WrittenPolicy, sets: readonly WrittenSet[], rules: R
     expiresAt: expiry(value.expires, ['expires'], 'the policy', yaml, now, problems),
     networks: value.networks,
     share: shareOf(value, yaml, problems),
+    reserve: reserveOf(value, yaml, problems),
+    level: LEVELS[value.rateLimit?.priority ?? 'normal'],
+    waitMs: value.wait?.upToMs,
     authenticate: compileAuthenticate(file, options, problems, (date, path) => expiry(date, path, 'this key', yaml, now, problems))
   }, allow, deny)
 }
@@ -238,6 +241,16 @@ function longObserved ({ value, yaml }: WrittenPolicy, allow: readonly PlacedRul
   if (since === undefined) return [yaml.problem(path, `${what} only observed, in production, and nothing says since when`, { severity: 'warning', hint: 'write observeSince: YYYY-MM-DD, or mode: enforce' })]
   if (now - since <= OBSERVE_MS) return []
   return [yaml.problem(['observeSince'], `${what} only observed, in production, since ${value.observeSince}: for over 30 days`, { severity: 'warning', hint: '`narrowgate learn` proposes the rules that enforcing needs' })]
+}
+
+const LEVELS = { high: 0, normal: 1, low: 2 } as const
+
+function reserveOf ({ rateLimit }: PolicyFile, yaml: YamlFile, problems: Problem[]): number {
+  if (rateLimit?.reserve === undefined) return 0
+  const reserve = Number.parseFloat(rateLimit.reserve) / 100
+  if (reserve <= 0 || reserve > 1) problems.push(yaml.problem(['rateLimit', 'reserve'], 'a reservation is more than 0% and at most 100%'))
+  else if (reserve > Number.parseFloat(rateLimit.share ?? '100%') / 100) problems.push(yaml.problem(['rateLimit', 'reserve'], 'more is reserved than the client may use', { hint: 'a reservation is at most the share' }))
+  return reserve
 }
 
 function shareOf (value: PolicyFile, yaml: YamlFile, problems: Problem[]): number {

@@ -20,6 +20,7 @@ export interface RuleShape {
   readonly body: BodyCondition | undefined
   readonly credential: CredentialKind
   readonly limitPerMinute: number | undefined
+  readonly waitMs: number | undefined
   readonly observe: boolean
   /** the written body condition as JSON text: equal texts, equal conditions */
   readonly bodyText: string | undefined

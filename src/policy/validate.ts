@@ -26,6 +26,8 @@ type Schema = TSchema & {
   const?: unknown
   pattern?: string
   minItems?: number
+  minimum?: number
+  maximum?: number
   minLength?: number
   maxLength?: number
   minProperties?: number
@@ -40,12 +42,18 @@ export function validate (schema: TSchema, value: unknown, path: Path = [], foun
   const s = schema as Schema
   if (s.anyOf !== undefined) validateUnion(s.anyOf, value, path, found)
   else if ('const' in s) validateConstant(s, value, path, found)
+  else if (s.type === 'integer') validateInteger(s, value, path, found)
   else if (s.type !== undefined && typeOf(value) !== s.type) {
     found.push(finding(path, `${article(s.type as string)} is needed here, not ${article(typeOf(value))}`, { hint: quoteHint(s.type as string, value) }))
   } else if (s.type === 'object') validateObject(s, value as Record<string, unknown>, path, found)
   else if (s.type === 'array') validateArray(s, value as unknown[], path, found)
   else if (s.type === 'string') validateString(s, value as string, path, found)
   return found
+}
+
+function validateInteger (schema: Schema, value: unknown, path: Path, found: Finding[]): void {
+  const { minimum = -Infinity, maximum = Infinity } = schema
+  if (!Number.isInteger(value) || (value as number) < minimum || (value as number) > maximum) found.push(finding(path, `a whole number from ${minimum} to ${maximum} is needed here, not ${show(value)}`))
 }
 
 function validateConstant (schema: Schema, value: unknown, path: Path, found: Finding[]): void {

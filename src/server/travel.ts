@@ -13,6 +13,7 @@ import { readBody } from './body.js'
 import { proofUsed } from '../clients/callers.js'
 import { intend, recordEvent } from './record.js'
 import type { Road } from './road.js'
+import { signInName } from './sign-in.js'
 import { judgeBody, type GateExchange } from './stages.js'
 
 /** Most leaf paths of a body that an event of an observed client carries. */
@@ -118,13 +119,18 @@ async function consumeProof (road: Road, exchange: GateExchange): Promise<Reject
   }
 }
 
-function reserve (road: Road, { snapshot, policy, rule, operation }: GateExchange, response: ServerResponse): Admission | Promise<Admission> {
+function reserve (road: Road, exchange: GateExchange, response: ServerResponse): Admission | Promise<Admission> {
+  const { snapshot, policy, rule, operation } = exchange
   return road.limits.reserve({
     plan: snapshot.upstreams.get(policy!.upstream)!.plans[operation!.index]!,
     credential: rule!.credential,
     client: policy!.client,
     share: policy!.share,
     rule: rule!.limitPerMinute === undefined ? undefined : { id: rule!.id, perMinute: rule!.limitPerMinute },
+    floor: policy!.reserve === 0 ? undefined : policy!.reserve,
+    level: policy!.level,
+    user: signInName(exchange),
+    waitMs: rule!.waitMs ?? policy!.waitMs,
     signal: new Departure(response)
   }, road.steadyNow())
 }
