@@ -55,7 +55,7 @@ t.test('diff finds a gain whenever some request goes through that did not before
       if (!goes(enforced(admits), call) || goes(enforced(refuses), call)) throw new Error(`no witness of ${kind}: ${witness.request}\n${explain()}`)
     }
   }), { numRuns: RUNS, seed: Number(process.env['SEED'] ?? Date.now() % 1e9) })
-  t.ok(gains > 50 && witnesses > 100, `${gains} gains, ${witnesses} witnesses`)
+  t.ok(gains > 40 && witnesses > 50, `${gains} gains, ${witnesses} witnesses`)
 })
 
 t.test('samples of a pattern match it, and reach its corners', async t => {

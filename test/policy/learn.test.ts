@@ -106,7 +106,7 @@ t.test('a rule says how many calls speak for it, what the log does not say, and 
     { ...base, path: '/api/v1/users/00u1', bodyPaths: ['profile["a.b"]'], rule: 'observe', wouldDeny: 'no_rule' as const }
   ], 3)
   t.same([...learned.leftOut], [['no operation of the catalogue', 1]])
-  t.equal(text.split('\n').slice(8).join('\n'), `allow:
+  t.equal(text.split('\n').slice(9).join('\n'), `allow:
   # 1 call, 2026-11-01T00:00Z
   # no leaf paths in the log: the client was not observed, or the bodies are no JSON objects
   - operation: addGroup
