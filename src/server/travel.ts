@@ -4,6 +4,7 @@ import { parseObservation } from '../limits/headers.js'
 import type { Admission, RefusedBy, Ticket } from '../limits/store.js'
 import { bodyTouchesGate } from '../okta/self.js'
 import { leafPaths } from '../policy/body-path.js'
+import { parseStrictJson } from '../policy/json.js'
 import { isAuthn } from '../policy/shape.js'
 import { forward } from '../upstream/forward.js'
 import { forwardedHeaders } from '../upstream/headers.js'
@@ -215,10 +216,9 @@ function limited (road: Road, { by, wait }: Extract<Admission, { kind: 'refused'
   return reject(REFUSALS[by], { wait: { ...wait, untilMs } })
 }
 
+/** As the rules would judge it, so that what is learned from the event admits the same call when enforced. */
 function noteBodyPaths (exchange: GateExchange, request: IncomingMessage): void {
-  const { body } = exchange
-  if (body === undefined || body.length === 0 || !/json/.test(request.headers['content-type'] ?? '')) return
-  try {
-    exchange.bodyPaths = leafPaths(JSON.parse(body.toString('utf8')), MAX_BODY_PATHS)
-  } catch { /* no rule looks at it, so it need not be JSON */ }
+  const { 'content-type': type, 'content-encoding': coding } = request.headers
+  const judged = exchange.judgedBody ?? parseStrictJson(exchange.body!, type, coding)
+  if (judged.kind === 'json') exchange.bodyPaths = leafPaths(judged.value, MAX_BODY_PATHS)
 }
