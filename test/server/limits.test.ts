@@ -22,8 +22,8 @@ async function world (t: { teardown: (end: () => unknown) => void }, options: Em
 /** Calls at once, and how many came back with each status. */
 async function burst (rig: Rig, count: number, line: string, key: string): Promise<Record<number, number>> {
   const statuses: Record<number, number> = {}
-  await Promise.all(Array.from({ length: count }, async () => {
-    const { status } = await rig.ask(request(line, key, line.startsWith('POST') ? ['Content-Type: application/json'] : [], line.startsWith('POST') ? '{"username":"u","password":"p"}' : undefined))
+  await Promise.all(Array.from({ length: count }, async (_, i) => {
+    const { status } = await rig.ask(request(line, key, line.startsWith('POST') ? ['Content-Type: application/json'] : [], line.startsWith('POST') ? `{"username":"u${i}","password":"p"}` : undefined))
     statuses[status] = (statuses[status] ?? 0) + 1
   }))
   return statuses
