@@ -5,6 +5,7 @@ import { createDelivery, type Backlog, type Delivery, type Sender, type Waiting 
 import { fileDisk, rotatedFiles } from './file.js'
 import { Journal, type DurableSink } from './journal.js'
 import { codeOf, type SinkStatus } from './lines.js'
+import { gapLine } from './plain.js'
 import { processTiming } from './timing.js'
 
 /** Size at which a spool goes on in a new file; read ones are removed whole. */
@@ -39,6 +40,7 @@ export class Spool implements DurableSink {
   #waiting: number
   #bytes: number
   #dropped = 0
+  #unreported = 0
   #cursor: Cursor
 
   constructor (readonly name: string, private readonly options: SpoolOptions, sender: Sender, random: () => number = Math.random) {
@@ -88,10 +90,20 @@ export class Spool implements DurableSink {
 
   #takes (line: string): boolean {
     const bytes = Buffer.byteLength(line)
-    if (this.#bytes + bytes > this.options.maxBytes) { this.#dropped++; return false }
+    if (this.#bytes + bytes > this.options.maxBytes) { this.#dropped++; this.#unreported++; return false }
+    if (this.#unreported > 0) this.#reportGap()
     this.#bytes += bytes
     this.#waiting++
     return true
+  }
+
+  /** Where lines are missing, the log itself says so. */
+  #reportGap (): void {
+    const gap = gapLine(this.#unreported, processTiming.now())
+    this.#unreported = 0
+    this.#bytes += gap.length
+    this.#waiting++
+    this.#journal.write(gap)
   }
 
   /** The files, oldest first, the one that grows last. */
