@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import type { CheckOptions } from './check.js'
 import type { DemoOptions } from './demo.js'
+import type { DoctorOptions } from './doctor.js'
 import type { DiffOptions } from './diff.js'
 import type { EntitlementOptions } from './entitlements.js'
 import { EXIT } from './exit.js'
@@ -100,6 +101,15 @@ const commands: ReadonlyArray<(program: Command, shell: Shell, finish: Finish) =
       .option('--json', 'print the report as JSON')
       .option('--markdown', 'print the report as Markdown')
       .action((options: EntitlementOptions) => finish(import('./entitlements.js').then(({ entitlements }) => entitlements(shell, options))))
+  },
+  (program, shell, finish) => {
+    program.command('doctor').description('connect to each org and check the gate\'s credential against the hardening rules; reads only')
+      .requiredOption('-c, --config <file>', 'narrowgate.yaml')
+      .option('--upstream <name>', 'only this upstream')
+      .option('--as <client>', 'read with an auditor\'s service app instead: its client id')
+      .option('--key <file>', 'the auditor\'s private key')
+      .option('--json', 'print the findings as JSON')
+      .action((options: DoctorOptions) => finish(import('./doctor.js').then(({ doctor }) => doctor(shell, options))))
   },
   (program, shell, finish) => {
     const keys = program.command('keys').description('client keys')

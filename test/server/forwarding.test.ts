@@ -286,7 +286,7 @@ t.test('the gate\'s own credential is out of reach, whatever the policy says', a
 t.test('a revoked access token is replaced once, by one request for any number of calls', async t => {
   t.equal((await service.ask(request(LIST, directory.key))).status, 200)
   const first = tokenRequests()
-  t.ok(first >= 2, 'one token, and the nonce of its proof')
+  t.equal(first, 1)
   const revoke = (): void => { for (const token of [...emulator.org.accessTokens.keys()]) emulator.revokeToken(token) }
   await service.events(1)
   revoke()
