@@ -4,8 +4,8 @@ import type { Level } from './store.js'
 /** How long a client that has asked keeps its floor: a span, so that what was lent comes back within one. */
 const ASKED_MS = 60_500
 
-/** How much longer than its wait a refused call is expected back. */
-const BACK_MS = 1000
+/** How much longer than its wait a refused call is expected back: clients wait whole seconds, rounded up. */
+const BACK_MS = 2000
 
 /** The floors of a bucket: what reserving clients have not used yet, of those that have asked within a span. */
 export class Floors {

@@ -27,7 +27,7 @@ export const SCRIPT = `
 local p, gate, inc = KEYS[1], ARGV[1], ARGV[2]
 local HOLD, SOON, GUARD, HORIZON, SAME = 60500, 1000, 500, 61000, 5000
 local MISSING, FORGET, KEEP, USER_MS, USER_LEASE = 3000, 61000, 7200000, 1500, 120000
-local RAISE_MS, LENT_MS, LEAST = 60000, 60500, 7
+local RAISE_MS, LENT_MS, LEAST, BACK = 60000, 60500, 7, 2000
 local call, floor, max, min = redis.call, math.floor, math.max, math.min
 local function n(x) return tonumber(x) or 0 end
 
@@ -215,7 +215,7 @@ local function reserve(o)
   if code == 2 and (by == 'bucket') and level < 2 then
     call('HINCRBY', key, 'q' .. level, n(s[13 + 2 * level]) < allowed and n(s[14 + 2 * level]) > now and 1 or 0)
     if n(s[14 + 2 * level]) <= now then call('HSET', key, 'q' .. level, 1) end
-    call('HSET', key, 'q' .. level .. 'u', untilMs + SOON)
+    call('HSET', key, 'q' .. level .. 'u', untilMs + BACK)
   end
   if code == 1 then
     add('', 1) add(bucket, 1) add(ck, 1) add(mk, 1)

@@ -77,27 +77,27 @@ export class Session {
   reserve (call: LimitCall, now: number): Admission | Promise<Admission> {
     if (this.#state === 'new') return this.join().then(() => this.reserve(call, this.#options.clock()))
     if (this.#state !== 'open') return this.#alone(call, now)
-    return new Promise(resolve => { this.#ask(call, now, resolve) })
+    return new Promise(resolve => { this.#ask(call, resolve) })
   }
 
-  settle ({ id, call, sentAt }: SharedTicket, observation: Observation | undefined, now: number): void {
+  settle ({ id, call, sentAt }: SharedTicket, observation: Observation | undefined): void {
     if (!this.#live) return
-    this.#push(settleStep(id, call, sentAt, observation, this.#offset), now, this.#pumpAfter(call))
+    this.#push(settleStep(id, call, sentAt, observation, this.#offset), this.#pumpAfter(call))
   }
 
-  cancel ({ id, call }: SharedTicket, now: number): void {
-    if (this.#live) this.#push(cancelStep(id, call), now, this.#pumpAfter(call))
+  cancel ({ id, call }: SharedTicket): void {
+    if (this.#live) this.#push(cancelStep(id, call), this.#pumpAfter(call))
   }
 
-  release (now: number): void {
-    if (this.#live) this.#push(['e'], now)
+  release (): void {
+    if (this.#live) this.#push(['e'])
   }
 
   /** What the store shows; undefined while it is lost. */
   view (now: number): Promise<UpstreamView | undefined> {
     if (this.#state !== 'open') return Promise.resolve(undefined)
     return new Promise(resolve => {
-      this.#push(['v'], now, result => {
+      this.#push(['v'], result => {
         resolve(result === undefined ? undefined : readView(this.upstream, result as Parameters<typeof readView>[1], this.plans, now, this.#offset, bucket => this.#waiting.get(bucket)?.size ?? 0))
       })
     })
@@ -110,7 +110,7 @@ export class Session {
     }
     if (!this.#beating) {
       this.#beating = true
-      this.#push(['h'], now, result => { this.#beating = false; if (result !== undefined) this.#beaten(result) })
+      this.#push(['h'], result => { this.#beating = false; if (result !== undefined) this.#beaten(result) })
     }
     for (const bucket of this.#waiting.keys()) this.#pump(bucket, now)
   }
@@ -126,7 +126,7 @@ export class Session {
     for (const waiting of this.#waiting.values()) for (const one of waiting) one.resolve(refuse('concurrency', undefined, 1, now))
     this.#waiting.clear()
     if (!this.#live) return
-    await new Promise<void>(resolve => { this.#push(['b'], now, () => { resolve() }) })
+    await new Promise<void>(resolve => { this.#push(['b'], () => { resolve() }) })
     this.#live = false
     this.#state = 'lost'
   }
@@ -152,11 +152,11 @@ export class Session {
     const newEpoch = `${gate}.${this.#incarnation}.${Math.round(at)}`
     const known = this.#epoch
     await new Promise<void>(resolve => {
-      this.#push(joinStep({ newEpoch, epoch: known, peers: this.#peers, since, patienceMs: this.#options.patienceMs ?? PATIENCE_MS }, this.#mirror.inside(this.upstream), at, this.#offset), at, result => {
+      this.#push(joinStep({ newEpoch, epoch: known, peers: this.#peers, since, patienceMs: this.#options.patienceMs ?? PATIENCE_MS }, this.#mirror.inside(this.upstream), at, this.#offset), result => {
         if (typeof result === 'string') this.#joined(result, known)
         resolve()
       })
-      this.#push(['h'], at, result => { if (result !== undefined) this.#beaten(result) })
+      this.#push(['h'], result => { if (result !== undefined) this.#beaten(result) })
     })
   }
 
@@ -175,9 +175,9 @@ export class Session {
     for (const one of buckets) this.#mirror.learn(this.upstream, one.bucket, one.learnedOrg, moved(one.closedUntilMs), moved(one.closedAnonymousUntilMs))
   }
 
-  #ask (call: LimitCall, now: number, resolve: (admission: Admission) => void): void {
+  #ask (call: LimitCall, resolve: (admission: Admission) => void): void {
     const id = ++this.#ids
-    this.#push(reserveStep(id, call, false), now, (result, serverNow) => {
+    this.#push(reserveStep(id, call, false), (result, serverNow) => {
       const at = this.#options.clock()
       if (result === undefined) { resolve(this.#alone(call, at) as Admission); return }
       const { reserved, ...seen } = readReserved(result as Parameters<typeof readReserved>[0])
@@ -197,7 +197,7 @@ export class Session {
     const id = ++this.#ids
     const admission = this.#mirror.reserve(call, now)
     const told = (one: Admission): Admission => {
-      if (one.kind === 'admitted' && this.#live) this.#push(reserveStep(id, call, true), this.#options.clock())
+      if (one.kind === 'admitted' && this.#live) this.#push(reserveStep(id, call, true))
       return adopt(this, call, id, one, now + this.#offset)
     }
     return admission instanceof Promise ? admission.then(told) : told(admission)
@@ -231,14 +231,14 @@ export class Session {
       if (one.asked) continue
       if (one.call.signal?.aborted === true) { if (this.#drop(one)) one.resolve(refuse('concurrency', undefined, 1, now)); continue }
       if (this.#state !== 'open') { if (this.#drop(one)) one.resolve(this.#alone(one.call, now) as Admission); continue }
-      this.#again(one, now)
+      this.#again(one)
     }
   }
 
-  #again (one: Waiting, now: number): void {
+  #again (one: Waiting): void {
     one.asked = true
     const id = ++this.#ids
-    this.#push(reserveStep(id, one.call, false), now, (result, serverNow) => {
+    this.#push(reserveStep(id, one.call, false), (result, serverNow) => {
       one.asked = false
       const at = this.#options.clock()
       const reserved = result === undefined ? undefined : readReserved(result as Parameters<typeof readReserved>[0]).reserved
@@ -249,8 +249,8 @@ export class Session {
         if (!left) { one.resolve(ticket); return }
         // It had waited too long meanwhile.
         this.#mirror.cancel(ticket.own, at)
-        this.cancel(ticket, at)
-        this.release(at)
+        this.cancel(ticket)
+        this.release()
         return
       }
       if (left) return
@@ -258,15 +258,15 @@ export class Session {
     })
   }
 
-  #push (step: Step, now: number, answer?: Answer): void {
+  #push (step: Step, answer?: Answer): void {
     this.#steps.push(step)
     this.#answers.push(answer)
     if (this.#flushing) return
     this.#flushing = true
-    this.#options.soon(() => { this.#flushing = false; this.#flush(now) })
+    this.#options.soon(() => { this.#flushing = false; this.#flush() })
   }
 
-  #flush (now: number): void {
+  #flush (): void {
     if (this.#steps.length === 0) return
     const batch: Batch = { incarnation: this.#incarnation, steps: this.#steps, answers: this.#answers }
     this.#steps = []
@@ -275,7 +275,7 @@ export class Session {
     const { virtual, clock, timeoutMs, gate, line } = this.#options
     const sentAt = clock()
     const deadline = virtual === true ? '' : String(Math.ceil(sentAt + this.#offset + timeoutMs))
-    line.run(this.upstream, [gate, String(batch.incarnation), virtual === true ? String(now) : '', deadline, JSON.stringify(batch.steps)])
+    line.run(this.upstream, [gate, String(batch.incarnation), virtual === true ? String(sentAt) : '', deadline, JSON.stringify(batch.steps)])
       .then(text => { this.#received(batch, text, sentAt) }, (error: unknown) => { this.#failed(batch, error) })
   }
 

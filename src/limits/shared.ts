@@ -29,7 +29,7 @@ export class SharedStore implements LimitStore {
     if (held.settled) return
     held.settled = true
     this.#mirror.settle(held.own, observation, now)
-    held.session.settle(held, observation, now)
+    held.session.settle(held, observation)
   }
 
   release (ticket: Ticket, now: number): void {
@@ -38,7 +38,7 @@ export class SharedStore implements LimitStore {
     this.settle(held, undefined, now)
     held.released = true
     this.#mirror.release(held.own, now)
-    held.session.release(now)
+    held.session.release()
   }
 
   cancel (ticket: Ticket, now: number): void {
@@ -46,7 +46,7 @@ export class SharedStore implements LimitStore {
     if (!held.settled) {
       held.settled = true
       this.#mirror.cancel(held.own, now)
-      held.session.cancel(held, now)
+      held.session.cancel(held)
     }
     this.release(held, now)
   }
