@@ -1,7 +1,7 @@
 import { resolve } from 'node:path'
 import { hasErrors, type Problem } from '../domain/problem.js'
 import type { AuditConfig, Config, FilePlace, IssuerConfig, LimitsConfig, SecretReference, SinkConfig, TokenConfig, UpstreamConfig } from './config.js'
-import { endOfDay, percentOf } from './formats.js'
+import { endOfDay, formats, percentOf } from './formats.js'
 import { checkRules } from './rules.js'
 import type { WrittenConfig, WrittenReference, WrittenSink, WrittenToken, WrittenUpstream } from './schema.js'
 import { createValidate, type Validate } from './validate.js'
@@ -16,6 +16,8 @@ export interface SourceFile {
 export interface LoadedConfig {
   /** undefined when any problem is an error */
   readonly config?: Config
+  /** where the policies are, as long as the file says so: theirs are looked for even when the rest would not load */
+  readonly policies?: FilePlace
   /** all of them, in the order of the file; they repeat no value that could be a secret */
   readonly problems: readonly Problem[]
 }
@@ -42,7 +44,16 @@ function load (source: SourceFile, directory: string, now: number, validate: Val
   if (yaml.problems.length > 0) return { problems: yaml.problems }
   const problems = [...validate(yaml), ...checkRules(yaml, now)]
     .sort((a, b) => a.line - b.line || a.column - b.column)
-  return hasErrors(problems) ? { problems } : { config: compile(source.path, directory, yaml), problems }
+  if (hasErrors(problems)) return { problems, policies: policiesOf(source.path, directory, yaml) }
+  const config = compile(source.path, directory, yaml)
+  return { config, policies: config.policies, problems }
+}
+
+/** `useDefaults` has written the default into a mapping that has problems elsewhere. */
+function policiesOf (file: string, directory: string, yaml: ConfigYaml): FilePlace | undefined {
+  const { policies } = yaml.value as { policies?: unknown }
+  if (typeof policies !== 'string' || formats.get('file-path')!(policies) !== undefined) return undefined
+  return { path: resolve(directory, policies), place: { file, ...yaml.locate(['policies']) } }
 }
 
 /** Only called with a value that the schema and the rules have accepted. */

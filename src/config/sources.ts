@@ -11,6 +11,8 @@ import { readConfigFile, readPolicyFiles } from './texts.js'
 export interface LoadedSources {
   /** undefined when the config file itself would not load */
   readonly config?: Config
+  /** absolute path of the policies folder; undefined when it could not be told */
+  readonly folder?: string
   readonly policies: readonly SourceFile[]
   /** other files of the policies folder that a policy may name, by their path inside it */
   readonly attachments: ReadonlyMap<string, string>
@@ -42,13 +44,13 @@ export async function loadSources (options: LoadOptions, withSecrets: boolean = 
   const { reader, loadConfig, path, shown, environment, now } = options
   const directory = dirname(path)
   const file = await readConfigFile(reader, path, shown)
-  const loaded = file.source === undefined ? { problems: [] } : loadConfig(file.source, directory, now)
+  const loaded: LoadedConfig = file.source === undefined ? { problems: [] } : loadConfig(file.source, directory, now)
   const problems = [...file.problems, ...loaded.problems]
   const { config } = loaded
-  if (config === undefined) return finish({ policies: [], attachments: new Map(), secrets: new Map(), problems }, reader)
-  const policies = await readPolicyFiles(reader, config.policies, directory)
-  const read = withSecrets ? await readSecrets(reader, secretReferences(config), environment) : { secrets: new Map<SecretReference, Secret>(), problems: [] }
-  return finish({ config, policies: policies.sources, attachments: policies.attachments, secrets: read.secrets, problems: [...problems, ...policies.problems, ...read.problems] }, reader)
+  if (loaded.policies === undefined) return finish({ policies: [], attachments: new Map(), secrets: new Map(), problems }, reader)
+  const policies = await readPolicyFiles(reader, loaded.policies, directory)
+  const read = withSecrets && config !== undefined ? await readSecrets(reader, secretReferences(config), environment) : { secrets: new Map<SecretReference, Secret>(), problems: [] }
+  return finish({ config, folder: loaded.policies.path, policies: policies.sources, attachments: policies.attachments, secrets: read.secrets, problems: [...problems, ...policies.problems, ...read.problems] }, reader)
 }
 
 /** True when a snapshot may be made of it. */

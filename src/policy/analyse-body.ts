@@ -30,7 +30,7 @@ export function createSchemaCompiler (): SchemaCompiler {
 
 function compileSchema (schema: Record<string, unknown>): ValidateFunction | string {
   // One Ajv for each: `$id`s of different policies must not meet.
-  const ajv = new Ajv2020({ strict: true, strictTypes: false, strictRequired: false, validateFormats: false, allErrors: false, messages: false, logger: false, code: { regExp: linearRegExp } })
+  const ajv = new Ajv2020({ strict: true, strictTypes: false, strictRequired: false, validateFormats: false, allErrors: false, logger: false, code: { regExp: linearRegExp } })
   try {
     return ajv.compile(schema)
   } catch (error) {

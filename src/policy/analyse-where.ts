@@ -28,6 +28,7 @@ export function analyseWhere (
       continue
     }
     if (isList(written)) checkValues(written, name, operation, position, catalog, findings)
+    else checkPattern(written.pattern, name, operation, position, catalog, findings)
     tests[position] = compileTest(written, ['where', name], findings)
   }
   return tests.some(test => test !== undefined) ? tests : undefined
@@ -54,6 +55,15 @@ function checkValues (values: readonly string[], name: string, operation: Operat
     const why = unreachable(value, operation, position, catalog)
     if (why !== undefined) findings.push(finding(['where', name, i], `"${value}" can never match: ${why}`))
   }
+}
+
+/** Words alone, or a choice of them: what such a pattern admits can be told, and so that none of it can ever come. */
+const WORDS = /^[^\\^$.*+?()[\]{}]+$/
+
+function checkPattern (pattern: string, name: string, operation: Operation, position: number, catalog: Catalog, findings: Finding[]): void {
+  if (!WORDS.test(pattern)) return
+  const whys = pattern.split('|').map(word => unreachable(word, operation, position, catalog))
+  if (whys.every(why => why !== undefined)) findings.push(finding(['where', name, 'pattern'], `the pattern can never match: ${whys[0]}`))
 }
 
 function unreachable (value: string, operation: Operation, position: number, catalog: Catalog): string | undefined {

@@ -9,6 +9,7 @@ import { compileAuthenticate, repeatedIdentities } from './authenticate.js'
 import { compile, type CompiledPolicy, type PlacedRule } from './compile.js'
 import { didYouMean } from './nearest.js'
 import { readOperations } from './operations-file.js'
+import { soundParts } from './salvage.js'
 import { PolicySchema, SetSchema, type PolicyFile, type SetFile } from './schema.js'
 import { cyclicSets, extendedSets, missingSets } from './sets.js'
 import { validate } from './validate.js'
@@ -71,6 +72,7 @@ export function * loadInSteps (files: readonly SourceFile[], catalogFor: (declar
   const problems: Problem[] = []
   const policies: WrittenPolicy[] = []
   const sets = new Map<string, WrittenSet>()
+  const unsound: WrittenFile[] = []
   const unreadable = new Set<string>()
   let declared: readonly DeclaredOperation[] = []
   const root = commonFolder(files)
@@ -83,8 +85,10 @@ export function * loadInSteps (files: readonly SourceFile[], catalogFor: (declar
       problems.push(...read.problems)
       declared = read.operations
     } else {
-      const written = readFile(name, yaml, problems)
-      if (written === undefined) unreadable.add(name)
+      const { file: written, sound } = readFile(name, yaml, problems)
+      if (!sound) unreadable.add(name)
+      if (written === undefined) continue
+      if (!sound) unsound.push(written)
       else if (written.kind === 'set') sets.set(name, written)
       else policies.push(written)
     }
@@ -94,12 +98,19 @@ export function * loadInSteps (files: readonly SourceFile[], catalogFor: (declar
   const catalog = catalogFor(declared)
   const analyser = createAnalyser(catalog, createSchemaCompiler())
   const rules = new Map<WrittenFile, FileRules>()
-  for (const file of [...policies, ...sets.values()]) {
+  for (const file of [...policies, ...sets.values(), ...unsound]) {
     problems.push(...missingSets(file, sets, unreadable))
     rules.set(file, placeRules(file, analyser, problems))
     yield
   }
-  problems.push(...cyclicSets(sets), ...duplicates(policies))
+  const broken = unsound.filter(file => file.kind === 'policy')
+  problems.push(...cyclicSets(sets), ...duplicates([...policies, ...broken]))
+  for (const file of broken) {
+    const found: Problem[] = []
+    compileFile(file, extendedSets(file, sets), rules, options, now, found)
+    // Warnings may be about what was taken out.
+    problems.push(...found.filter(problem => problem.severity === 'error'))
+  }
 
   const clients = new Map<string, CompiledPolicy>()
   const sources = new Map<CompiledPolicy, WrittenPolicy>()
@@ -125,16 +136,19 @@ function commonFolder (files: readonly SourceFile[]): string {
   return common
 }
 
-function readFile (name: string, yaml: YamlFile, problems: Problem[]): WrittenFile | undefined {
+/** `sound`: its schema has nothing against it; otherwise the file is only judged, never served. */
+function readFile (name: string, yaml: YamlFile, problems: Problem[]): { file?: WrittenFile, sound: boolean } {
   problems.push(...yaml.problems)
-  if (yaml.value === undefined) return undefined
+  if (yaml.value === undefined) return { sound: false }
   const isSet = name.includes('/')
   const found = validate(isSet ? SetSchema : PolicySchema, yaml.value)
   for (const { path, message, ...more } of found) problems.push(yaml.problem(path, message, more))
-  if (found.length > 0) return undefined
-  return isSet
-    ? { kind: 'set', name, yaml, value: yaml.value as SetFile }
-    : { kind: 'policy', name, yaml, value: yaml.value as PolicyFile }
+  const sound = found.length === 0
+  const value = sound ? yaml.value : { client: '', authenticate: [], ...soundParts(yaml.value, found) }
+  return {
+    sound,
+    file: isSet ? { kind: 'set', name, yaml, value: value as SetFile } : { kind: 'policy', name, yaml, value: value as PolicyFile }
+  }
 }
 
 interface FileRules { readonly allow: readonly PlacedRule[], readonly deny: readonly PlacedRule[] }
@@ -146,6 +160,7 @@ function placeRules (file: WrittenFile, analyser: Analyser, problems: Problem[])
   const place = <T>(key: 'allow' | 'deny', written: readonly T[], analyse: (rule: T) => ReturnType<Analyser['allow']>): PlacedRule[] => {
     if (written.length > MAX_RULES) problems.push(file.yaml.problem([key], `more than ${MAX_RULES} rules in one file`, { hint: 'move some to a set' }))
     return written.slice(0, MAX_RULES).flatMap((rule, index) => {
+      if (rule === undefined) return []
       const { shape, findings } = analyse(rule)
       for (const found of findings) problems.push(file.yaml.problem(placeOf(key, index, rule, found.path), found.message, found))
       return shape === undefined ? [] : [{ shape, file: file.name, index }]
@@ -166,6 +181,7 @@ function duplicates (policies: readonly WrittenPolicy[]): Problem[] {
   const problems: Problem[] = []
   const clients = new Map<string, WrittenPolicy>()
   for (const { yaml, value, ...file } of policies) {
+    if (value.client === '') continue
     const first = clients.get(value.client)
     if (first !== undefined) problems.push(yaml.problem(['client'], `the client "${value.client}" has a policy already`, { hint: `in ${first.yaml.path}` }))
     else clients.set(value.client, { yaml, value, ...file })

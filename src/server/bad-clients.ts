@@ -10,6 +10,7 @@ import { rejectionHeaders } from './answer.js'
 import { arrivingOn, isClosing, noteClosing, ownerOf } from './connection.js'
 import { recordEvent } from './record.js'
 import type { Road } from './road.js'
+import { sourceOf } from './source.js'
 import type { GateExchange } from './stages.js'
 
 /**
@@ -20,6 +21,9 @@ export function listenForBadClients (server: Server, road: Road, log: Logger): v
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
     // A peer that merely went away between requests has asked for nothing, nor has one that never said a word, or whose TLS broke.
     if (error.code === 'ECONNRESET' || error.code?.startsWith('ERR_SSL_') === true || !socket.writable || (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && (socket as Socket).bytesRead === 0)) { socket.destroy(); return }
+    const arriving = arrivingOn(socket)
+    // A body that ends in its middle: its sender has left.
+    if (arriving !== undefined && error.code === 'HPE_INVALID_EOF_STATE') arriving.exchange.aborted = true
     close(road, socket, rejectionFor(error))
   })
   server.on('connect', (request, socket) => { close(road, socket, reject('method_not_allowed', { causes: ['this is no forward proxy'] }), request) })
@@ -37,6 +41,9 @@ function rejectionFor (error: NodeJS.ErrnoException): Rejection {
     case 'ERR_HTTP_REQUEST_TIMEOUT': return reject('request_timeout')
     case 'HPE_HEADER_OVERFLOW': return reject('bad_header', { causes: ['the headers are larger than 16 kB'] })
     // llhttp's words for what it refused: a closed list, none of which quotes the input.
+    // Nothing of these is about a body: the request line, or a name or value among the headers.
+    case 'HPE_INVALID_METHOD': case 'HPE_INVALID_URL': case 'HPE_INVALID_VERSION': case 'HPE_INVALID_HEADER_TOKEN':
+      return reject('bad_request', { detail: error.code })
     default: return reject('bad_framing', { detail: error.code })
   }
 }
@@ -62,7 +69,8 @@ function close (road: Road, socket: Duplex, rejection: Rejection, request?: Inco
 }
 
 function unread (road: Road, socket: Socket, request: IncomingMessage | undefined): GateExchange {
-  return new Exchange(road.snapshot(), randomUUID(), road.now(), road.clock(), request?.method ?? '', request?.url ?? '', socket.remoteAddress ?? '')
+  const snapshot = road.snapshot()
+  return new Exchange(snapshot, randomUUID(), road.now(), road.clock(), request?.method ?? '', request?.url ?? '', sourceOf(road, snapshot, socket.remoteAddress, request?.headers))
 }
 
 function write (socket: Duplex, exchange: GateExchange, rejection: Rejection): void {

@@ -2,7 +2,7 @@ import { dirname, join, relative, resolve } from 'node:path'
 import { createReader, type Sources } from '../config/files.js'
 import { createConfigLoader } from '../config/load.js'
 import type { Config, SecretReference } from '../config/config.js'
-import { loadSources } from '../config/sources.js'
+import { loadSources, type LoadedSources } from '../config/sources.js'
 import { readIdentities, type ReadIdentities } from './identities.js'
 import { unusableSecrets } from './unusable-secrets.js'
 import type { Environment } from '../config/secret-files.js'
@@ -50,7 +50,7 @@ export async function loadEverything (configFile: string, environment: Environme
   const reader = createReader()
   const read = await loadSources({ reader, loadConfig: createConfigLoader(), path, shown: configFile, environment, now }, options.withSecrets)
   const texts = new Map(read.policies.map(file => [file.path, file.text]))
-  if (read.config === undefined) return { ...read, policies: undefined, texts }
+  if (read.config === undefined) return { ...read, policies: undefined, problems: [...read.problems, ...await policyProblems(read, dirname(path), now)], texts }
   const upstreams = [...read.config.upstreams.values()]
   const policies = await compileSliced(named(read.policies, relative(dirname(path), read.config.policies.path)), now, {
     upstreams: upstreams.map(upstream => upstream.name),
@@ -63,6 +63,12 @@ export async function loadEverything (configFile: string, environment: Environme
   const identities = await readIdentities(read.config, policies, read.secrets, options.withSecrets !== false)
   const unusable = options.withSecrets === false ? [] : await unusableSecrets(read.config, read.secrets)
   return { ...read, policies, identities, problems: [...read.problems, ...unusable, ...policies.problems, ...identities.problems], texts }
+}
+
+/** What is wrong with the policies beside a narrowgate.yaml that would not load: everything but what hangs on its values. */
+async function policyProblems ({ folder, policies, attachments }: LoadedSources, directory: string, now: number): Promise<readonly Problem[]> {
+  if (folder === undefined) return []
+  return (await compileSliced(named(policies, relative(directory, folder)), now, { attachments })).problems
 }
 
 /** The same for a policies folder without a narrowgate.yaml: any upstream name goes. */

@@ -3,7 +3,6 @@ import type { IncomingMessage, Server as HttpServer } from 'node:http'
 import proxy from '@fastify/http-proxy'
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { Logger } from 'pino'
-import { sourceAddress } from '../clients/networks.js'
 import { Exchange } from '../domain/exchange.js'
 import { reject, type Rejection } from '../domain/rejection.js'
 import { writeRejection } from './answer.js'
@@ -12,6 +11,7 @@ import { declaresBody } from './body.js'
 import { isClosing, noteArriving } from './connection.js'
 import type { Road } from './road.js'
 import { recordEvent } from './record.js'
+import { sourceOf } from './source.js'
 import { judgeCall, readTarget, type GateExchange } from './stages.js'
 import { answerToken, isTokenCall } from './token.js'
 import { travel } from './travel.js'
@@ -106,11 +106,7 @@ export function buildProxy (road: Road, log: Logger, tls?: ListenerTls): Fastify
 
 function open (road: Road, request: IncomingMessage): GateExchange {
   const snapshot = road.snapshot()
-  const peer = request.socket.remoteAddress ?? ''
-  const forwarded = snapshot.trustedProxies === undefined ? undefined : request.headers['x-forwarded-for']
-  const source = snapshot.trustedProxies === undefined
-    ? sourceAddress(peer, undefined, road.nobody)
-    : sourceAddress(peer, Array.isArray(forwarded) ? forwarded.join(',') : forwarded, snapshot.trustedProxies)
+  const source = sourceOf(road, snapshot, request.socket.remoteAddress, request.headers)
   return new Exchange(snapshot, randomUUID(), road.now(), road.clock(), request.method ?? '', originalTarget(request), source)
 }
 

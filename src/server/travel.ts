@@ -157,6 +157,8 @@ function send (road: Road, exchange: GateExchange, ticket: Ticket, request: Inco
     onSent: () => { sentAt = road.clock() },
     onHeaders: ({ status, rate }) => {
       headersAt = road.clock()
+      // The last answer on this connection says so, instead of a close that meets the client's next request.
+      if (road.draining()) response.shouldKeepAlive = false
       const now = road.steadyNow()
       road.limits.settle(ticket, parseObservation(status, rate.limit, rate.remaining, rate.reset, now, road.now()), now)
     },

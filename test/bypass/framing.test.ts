@@ -145,23 +145,37 @@ t.test('garbage behind a request in flight ends the connection: its refusal is n
 })
 
 t.test('a body that breaks off or stops being HTTP is one event', async t => {
-  const cases: readonly (readonly [string, (send: (text: string) => void, end: () => void, kill: () => void) => Promise<void>])[] = [
-    ['half-closed in mid-body', async (send, end) => { send(`${POST}Content-Length: 10\r\n\r\n{`); await later(20); end() }],
-    ['killed in mid-body', async (send, _, kill) => { send(`${POST}Content-Length: 10\r\n\r\n{`); await later(20); kill() }],
-    ['a bad second chunk', async send => { send(`${POST}Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n`); await later(20); send('zz\r\n') }],
-    ['half-closed within a chunk', async (send, end) => { send(`${POST}Transfer-Encoding: chunked\r\n\r\n5\r\n{`); await later(20); end() }],
+  const cases: readonly (readonly [string, (send: (text: string) => void, end: () => void, kill: () => void) => Promise<void>, string?])[] = [
+    ['half-closed in mid-body', async (send, end) => { send(`${POST}Content-Length: 10\r\n\r\n{`); await later(20); end() }, 'aborted'],
+    ['killed in mid-body', async (send, _, kill) => { send(`${POST}Content-Length: 10\r\n\r\n{`); await later(20); kill() }, 'aborted'],
+    ['a bad second chunk', async send => { send(`${POST}Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n`); await later(20); send('zz\r\n') }, 'refused'],
+    ['half-closed within a chunk', async (send, end) => { send(`${POST}Transfer-Encoding: chunked\r\n\r\n5\r\n{`); await later(20); end() }, 'aborted'],
     ['refused, then half-closed in mid-body', async (send, end) => { send(`${POST.replace('users', 'groups')}Content-Length: 10\r\n\r\n{`); await later(20); end() }]
   ]
-  for (const [name, act] of cases) {
+  for (const [name, act, outcome = 'refused'] of cases) {
     stub.requests.length = 0
     const connection = await rig.open()
     await act(text => { connection.send(text) }, () => { connection.socket.end() }, () => { connection.destroy() })
     t.ok(await connection.ends(), `${name}: the connection ends`)
     const events = await rig.events(1)
     t.equal(events.length, 1, `${name}: one event (${events.map(event => `${event.outcome} ${String(event['reason'])}`).join(', ')})`)
+    t.equal(events[0]?.outcome, outcome, name)
     t.equal(stub.requests.length, 0, `${name}: nothing was sent`)
     connection.destroy()
   }
+})
+
+t.test('what is no HTTP at all is not said to be about a body, and has its source', async t => {
+  for (const bytes of [`get /api/v1/users HTTP/1.1\r\nHost: gate\r\n${KEY}\r\n\r\n`, `GET users HTTP/1.1\r\nHost: gate\r\n${KEY}\r\n\r\n`, `${GET}X Y: x\r\n\r\n`]) {
+    t.equal((await rig.ask(bytes)).error.errorSummary, 'The request is malformed.', bytes.slice(0, 20))
+    t.match(await rig.events(1), [{ reason: 'bad_request', source: '127.0.0.1' }])
+  }
+})
+
+t.test('an upgrade through a trusted proxy is recorded with the address that it forwards', async t => {
+  const behind = await startRig(t, { org: stub.origin, policies: { 'app.yaml': app.text }, listen: 'trustedProxies: [127.0.0.0/8]' })
+  t.equal((await behind.ask(`${GET}X-Forwarded-For: 203.0.113.9\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n`)).status, 400)
+  t.match(await behind.events(1), [{ reason: 'bad_framing', source: '203.0.113.9' }])
 })
 
 t.test('HTTP/1.0 is answered and the connection closed; what node takes for it is judged alike', async t => {

@@ -135,7 +135,8 @@ t.test('bad input: each fault has a place, and the command says 2', async t => {
     ['the same client twice', { 'narrowgate.yaml': CONFIG, 'policies/a.yaml': POLICY, 'policies/b.yaml': POLICY.replace(HASH, HASH.replace('9', '8')) }, [/b\.yaml:2:9 the client "helpdesk" has a policy already/, /= in .*a\.yaml/]],
     ['the same key twice', { 'narrowgate.yaml': CONFIG, 'policies/a.yaml': POLICY, 'policies/b.yaml': POLICY.replace('helpdesk', 'other') }, [/b\.yaml:4:23 this key is in use already/]],
     ['an upstream that is not there', { 'narrowgate.yaml': CONFIG, 'policies/a.yaml': POLICY.replace('client: helpdesk', 'client: helpdesk\nupstream: defalt') }, [/a\.yaml:3:11 unknown upstream "defalt"/, /did you mean "default"\?/]],
-    ['faults in several files', { 'narrowgate.yaml': CONFIG, 'policies/a.yaml': POLICY.replace('getUser', 'getUsr'), 'policies/b.yaml': POLICY.replace('helpdesk', 'other').replace('version: 1', 'version: 2') }, [/a\.yaml:6:16 unknown operation "getUsr"/, /b\.yaml:1:10 /]]
+    ['faults in several files', { 'narrowgate.yaml': CONFIG, 'policies/a.yaml': POLICY.replace('getUser', 'getUsr'), 'policies/b.yaml': POLICY.replace('helpdesk', 'other').replace('version: 1', 'version: 2') }, [/a\.yaml:6:16 unknown operation "getUsr"/, /b\.yaml:1:10 /]],
+    ['faults in the config and in a policy', { 'narrowgate.yaml': `${CONFIG}polices: ./x\n`, 'policies/a.yaml': POLICY.replace('getUser', 'getUsr') }, [/narrowgate\.yaml:9:1 unknown key "polices"/, /a\.yaml:6:16 unknown operation "getUsr"/]]
   ]
   for (const [what, files, messages] of cases) {
     await t.test(what, async t => {

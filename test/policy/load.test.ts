@@ -61,6 +61,9 @@ t.test('every mistake has its place and a hint', async t => {
     ['allow: [{ operation: getUser, where: { id: [me] } }]', /^4:45 "me" can never match: it is a word of Okta's own paths/],
     ['allow: [{ operation: getGroup, where: { groupId: [ok, rules] } }]', /"rules" can never match/],
     ['allow: [{ operation: getUser, where: { id: ["a/b", "..", "a%41"] } }]', /"a\/b" can never match/, /"\.\." can never match/, /"a%41" can never match/],
+    ['allow: [{ operation: getUser, where: { id: { pattern: me|current } } }]', /^4:55 the pattern can never match: it is a word of Okta's own paths/],
+    ['allow: [{ operation: getUser, where: { id: { pattern: me|00u1 } } }]'],
+    ['allow: [{ operation: updateUser, body: { schema: { type: objct } } }]', /^4:50 this JSON Schema is not accepted: .*must be equal to one of the allowed values/],
     ['allow: [{ operation: getUser, where: { id: [12] } }]', /^4:45 a text is needed here, not a number; put it in quotes: '12'/],
     ["allow: [{ operation: getUser, where: { id: { pattern: '(a+)+' } } }]", /^4:55 the pattern can backtrack/],
     ["allow: [{ operation: getUser, where: { id: { pattern: '(?=a)b' } } }]", /^4:55 the pattern /],
@@ -196,6 +199,23 @@ t.test('all problems of all files come together, in order', async t => {
   t.match(problems.find(problem => problem.line === 2)?.message, /already/)
   t.match(problems.find(problem => problem.line === 3)?.hint, /policies\/a\.yaml:3:36/)
   t.same([...clients.keys()], ['c'])
+})
+
+t.test('a file that its schema refuses has the rest of its problems said in the same run', async t => {
+  const { problems, clients } = load({
+    'a.yaml': HEAD + [
+      'foo: 1', 'networks: [10.0.0.1/8]', 'extends: [sets/none.yaml, sets/s.yaml]', 'allow:', '  - { operation: listUser }', '  - { operation: getUser, bar: 1, where: { userId: [x] } }',
+      '  - 3', '  - { operation: 4 }', 'deny: [nothing, 5]', 'tests: 6'
+    ].join('\n'),
+    'b.yaml': HEAD + 'foo: 1',
+    'c.yaml': 'version: 1\nallow: [{ operation: noneSuch }]',
+    'sets/s.yaml': 'version: 1\nclient: x\nallow: [{ operation: nope }]'
+  })
+  t.same(problems.filter(problem => problem.severity === 'error').map(problem => `${problem.file.slice(9)}:${problem.line}:${problem.column}`), [
+    'a.yaml:4:1', 'a.yaml:5:12', 'a.yaml:6:11', 'a.yaml:8:18', 'a.yaml:9:27', 'a.yaml:9:44', 'a.yaml:10:5', 'a.yaml:11:18', 'a.yaml:12:8', 'a.yaml:12:17', 'a.yaml:13:8',
+    'b.yaml:2:9', 'b.yaml:3:36', 'b.yaml:4:1', 'c.yaml:1:1', 'c.yaml:1:1', 'c.yaml:2:22', 'sets/s.yaml:2:1', 'sets/s.yaml:3:22'
+  ])
+  t.equal(clients.size, 0, 'and nothing of it serves')
 })
 
 t.test('operations.yaml adds operations, and says what conflicts', async t => {

@@ -197,7 +197,9 @@ t.test('SIGHUP reloads, SIGTERM drains: the process finishes what is in flight a
   t.equal(child.exitCode, null)
   await later(200)
   finish()
-  t.equal((await busy.answer())?.text, '{"late":true}', 'what was in flight is answered')
+  const last = await busy.answer()
+  t.equal(last?.text, '{"late":true}', 'what was in flight is answered')
+  t.equal(last?.header('connection'), 'close', 'and told that the connection ends')
   const [code] = child.exitCode === null ? await once(child, 'exit') as [number] : [child.exitCode]
   t.equal(code, 0)
   t.match(log(), /drained/)
