@@ -211,7 +211,6 @@ local function reserve(o)
   end
   if forced == 0 then judge() end
   call('SADD', p .. ':b', bucket)
-  call('PEXPIRE', key, KEEP)
   if code == 2 and (by == 'bucket') and level < 2 then
     call('HINCRBY', key, 'q' .. level, n(s[13 + 2 * level]) < allowed and n(s[14 + 2 * level]) > now and 1 or 0)
     if n(s[14 + 2 * level]) <= now then call('HSET', key, 'q' .. level, 1) end
@@ -228,6 +227,7 @@ local function reserve(o)
     flights = flights + 1
   end
   call('HSET', key, 'a', allowed)
+  call('PEXPIRE', key, KEEP)
   setView(bucket, gate, used)
   return { code, used, flights - n(call('HGET', p .. ':f:' .. gate, bucket)), allowed, by, untilMs, limit }
 end
