@@ -13,6 +13,7 @@ import type { InitOptions } from './init.js'
 import type { LearnCommandOptions } from './learn.js'
 import { processShell, type Shell } from './shell.js'
 import { printable } from './style.js'
+import type { RotateOptions } from './upstream.js'
 import { UsageFault } from './usage.js'
 
 /** Runs a command and hands its exit code on. */
@@ -110,6 +111,18 @@ const commands: ReadonlyArray<(program: Command, shell: Shell, finish: Finish) =
       .option('--key <file>', 'the auditor\'s private key')
       .option('--json', 'print the findings as JSON')
       .action((options: DoctorOptions) => finish(import('./doctor.js').then(({ doctor }) => doctor(shell, options))))
+  },
+  (program, shell, finish) => {
+    const upstream = program.command('upstream').description('what the gate presents to Okta')
+    upstream.command('rotate').description('a new signing key without a gap: make it, print it for Okta, wait until Okta takes it, put it first')
+      .requiredOption('-c, --config <file>', 'narrowgate.yaml')
+      .option('--upstream <name>', 'which upstream, where several have a service app')
+      .option('--algorithm <name>', 'ES256 or RS256 (default: ES256)')
+      .option('--key <file>', 'go on with the key of an earlier run')
+      .option('--wait <minutes>', 'how long to wait for Okta (default: 15)')
+      .option('--write', 'put the key first in narrowgate.yaml')
+      .option('--json', 'print { accepted, key, publicJwk, keys, written, removeOldAfter }')
+      .action((options: RotateOptions) => finish(import('./upstream.js').then(({ rotate }) => rotate(shell, options))))
   },
   (program, shell, finish) => {
     const keys = program.command('keys').description('client keys')
