@@ -1,5 +1,9 @@
+import { createServer } from 'node:http'
+import { connect as connectTcp, type AddressInfo, type Socket } from 'node:net'
 import t from 'tap'
+import { Secret } from '../../src/domain/secret.js'
 import { checkOrigin, createUpstreamPool } from '../../src/upstream/agent.js'
+import { Breaker } from '../../src/upstream/breaker.js'
 import { makeCertificate } from './certificates.js'
 import { apiToken, ask, gate, rawUpstream } from './harness.js'
 
@@ -65,4 +69,75 @@ t.test('when a name no longer resolves, its last good address is used', async t 
   t.match(await ask(port), { status: 200 })
   t.equal(upstream.connections, 2)
   t.equal(results.length, 2)
+})
+
+/** An HTTP proxy that tunnels to this machine, whatever name was asked for. */
+async function egressProxy (t: { teardown: (end: () => unknown) => void }, authorization: string) {
+  const asked: string[] = []
+  const open = new Set<Socket>()
+  const server = createServer()
+  server.on('connect', (request, client: Socket) => {
+    asked.push(request.url!)
+    open.add(client.on('error', () => {}))
+    if (request.headers['proxy-authorization'] !== authorization) { client.end('HTTP/1.1 407 Proxy Authentication Required\r\n\r\n'); return }
+    const onward = connectTcp(Number(request.url!.split(':')[1]), '127.0.0.1', () => {
+      client.write('HTTP/1.1 200 Connection Established\r\n\r\n')
+      onward.pipe(client).pipe(onward)
+    })
+    open.add(onward.on('error', () => {}))
+  })
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => { for (const socket of open) socket.destroy(); server.close() })
+  return { asked, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` }
+}
+
+t.test('through an egress proxy the org is verified just the same', async t => {
+  const proxy = await egressProxy(t, 'Basic CANARY')
+  const upstream = await rawUpstream(t, socket => socket.write(answer), good)
+  const org = `https://localhost:${upstream.port}`
+  const authorization = new Secret('Basic CANARY')
+  const through = await gate(t, { org, pool: { ca: [authority.cert], proxy: { url: proxy.url, authorization } } })
+  for (let i = 0; i < 3; i++) t.match(await ask(through.port, { method: 'POST', body: 'x' }), { status: 200 })
+  t.same(new Set(proxy.asked), new Set([`localhost:${upstream.port}`]))
+  t.notMatch(Buffer.concat(upstream.received).toString('latin1'), /proxy-authorization/i, 'what is meant for the proxy stays there')
+  const unverified = await gate(t, { org, credentials: apiToken('00CANARY'), pool: { proxy: { url: proxy.url, authorization } } })
+  t.match(await ask(unverified.port), { status: 502 })
+  t.match(unverified.results, [{ kind: 'failed', failure: { code: 'tls' }, sent: false }])
+  const refused = await gate(t, { org, pool: { ca: [authority.cert], proxy: { url: proxy.url } } })
+  t.match(await ask(refused.port), { status: 502 })
+  t.match(refused.results, [{ kind: 'failed', failure: { code: 'unreachable', cause: 'PROXY_REFUSED' }, sent: false }])
+})
+
+t.test('a name with a dead IPv6 address and a living IPv4 one is reached', async t => {
+  const upstream = await rawUpstream(t, socket => socket.write(answer), good)
+  const { port } = await gate(t, {
+    org: `https://localhost:${upstream.port}`,
+    pool: { ca: [authority.cert], connectMs: 3000, lookup: (_name, options, callback) => { if (options.all === true) callback(null, [{ address: '::1', family: 6 }, { address: '127.0.0.1', family: 4 }]); else callback(null, '127.0.0.1', 4) } }
+  })
+  t.match(await ask(port), { status: 200 })
+})
+
+t.test('the breaker opens for what fails on the way, and lets one call through to see', async t => {
+  let now = 0
+  const breaker = new Breaker(() => now)
+  const fail = (code: Parameters<Breaker['failed']>[0], times: number): void => { for (let i = 0; i < times; i++) { breaker.permit(); breaker.failed(code) } }
+  fail('credential', 20)
+  fail('timeout', 4)
+  breaker.answered()
+  fail('reset', 4)
+  t.equal(breaker.permit(), true, 'not five in a row')
+  breaker.failed('tls')
+  t.equal(breaker.open, true)
+  t.equal(breaker.permit(), false)
+  now = 1000
+  t.same([breaker.permit(), breaker.permit()], [true, false], 'one probe')
+  breaker.failed('unreachable')
+  now = 2500
+  t.equal(breaker.permit(), false, 'the pause has doubled')
+  now = 3000
+  t.equal(breaker.permit(), true)
+  breaker.abandoned()
+  t.equal(breaker.permit(), true, 'its caller has left: another one may see')
+  breaker.answered()
+  t.same([breaker.open, breaker.permit(), breaker.permit()], [false, true, true])
 })
