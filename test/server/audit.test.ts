@@ -1,0 +1,205 @@
+import { execFileSync, spawn } from 'node:child_process'
+import { generateKeyPairSync } from 'node:crypto'
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import { gunzipSync } from 'node:zlib'
+import t from 'tap'
+import { createAuditLog } from '../../src/audit/log.js'
+import type { AuditEvent } from '../../src/domain/event.js'
+import { Exchange } from '../../src/domain/exchange.js'
+import { parseEvent } from '../../src/audit/parse.js'
+import { verify } from '../../src/audit/verify.js'
+import { LongRequests } from '../../src/server/long-requests.js'
+import type { GateExchange } from '../../src/server/stages.js'
+import { filesOf, ocsfProblem } from '../support/audit-check.js'
+import { client, ENVIRONMENT, later, request, respond, startRig, startStub, until, writeFolder, type Rig } from '../support/gate.js'
+import { auditFiles, killRounds, readOutcomes, startUpstream } from '../support/kill-rounds.mjs'
+
+const stub = await startStub(t)
+const app = client('app', 'allow: [{ operation: listUsers }, { operation: getUser }, { operation: deactivateUser }, { operation: createUser }]')
+const policies = { 'app.yaml': app.text }
+const GET = 'GET /api/v1/users'
+const POST = (id: string): string => `POST /api/v1/users/${id}/lifecycle/deactivate`
+const ask = async (rig: Rig, line: string): Promise<number> => (await rig.ask(request(line, app.key))).status
+const eventsOf = (path: string): AuditEvent[] => readFileSync(path, 'utf8').split('\n').flatMap(text => parseEvent(text) ?? [])
+interface Sinks { healthy: boolean, made: number, sinks: Array<{ name: string, made: number, written: number, spooled: number, dropped: number }> }
+const auditOf = async (rig: Rig): Promise<Sinks> => JSON.parse((await rig.admin('/readyz')).text).audit
+const keyText = generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }) as string
+
+t.test('a write is on the disk before it is forwarded, and its outcome follows under the same id', async t => {
+  const rig = await startRig(t, { org: stub.origin, policies, files: { 'key.pem': keyText }, audit: '{ key: { file: key.pem }, sinks: [{ file: { path: ./audit-ocsf.jsonl } }] }' })
+  const path = join(rig.folder, 'audit-ocsf.jsonl')
+  let then = ''
+  const usual = stub.answer
+  stub.answer = (_, socket) => { then = readFileSync(path, 'utf8'); socket.write(respond(200, '{}', ['X-Okta-Request-Id: okta-1'])) }
+  t.equal(await ask(rig, POST('00u1abcdefghijklmnop')), 200)
+  stub.answer = usual
+  const before = then.split('\n').flatMap(text => parseEvent(text) ?? [])
+  t.match(before, [{ phase: 'intent', outcome: 'pending', operation: 'deactivateUser', client: 'app', resources: [{ kind: 'user', id: '00u1abcdefghijklmnop' }] }], 'when Okta had it')
+  t.equal(await ask(rig, GET), 200)
+  t.equal(await ask(rig, 'POST /api/v1/groups'), 403)
+  t.ok(await until(() => eventsOf(path).length === 4))
+  const { id } = before[0]!
+  t.match(eventsOf(path), [{ id, phase: 'intent' }, { id, outcome: 'allowed', oktaRequestId: 'okta-1' }, { operation: 'listUsers' }, { outcome: 'refused' }], 'a read and a refused write have one event')
+  const audit = await auditOf(rig)
+  t.match(audit, { healthy: true, made: 4, sinks: [{ made: 4, written: 4, spooled: 0, dropped: 0 }] })
+})
+
+t.test('a full disk: no write goes un-audited, reads go on, and it recovers by itself', { skip: !canMount() }, async t => {
+  const { folder } = await writeFolder(t, { org: stub.origin, policies })
+  const small = join(folder, 'small')
+  mkdirSync(small)
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', small])
+  t.teardown(() => { execFileSync('umount', ['-l', small]) })
+  const rig = await startRig(t, { org: stub.origin, policies, audit: `{ sinks: [{ file: { path: ${small}/audit.jsonl } }] }` })
+  t.equal(await ask(rig, POST('00u1')), 200)
+  try { for (;;) writeFileSync(join(small, 'filler'), Buffer.alloc(4096), { flag: 'a' }) } catch { /* full */ }
+  const before = stub.requests.length
+  const statuses: number[] = []
+  for (let i = 0; i < 30; i++) statuses.push(await ask(rig, POST(`full${i}`)))
+  const refused = statuses.filter(status => status === 503).length
+  t.ok(refused > 20, `${refused} of 30 refused`)
+  const forwarded = stub.requests.slice(before).map(({ target }) => target)
+  t.equal(forwarded.length, 30 - refused)
+  const written = eventsOf(`${small}/audit.jsonl`)
+  for (const target of forwarded) t.ok(written.some(({ phase, path }) => phase === 'intent' && path === target), `${target} has its intent`)
+  t.equal(await ask(rig, GET), 200, 'a read')
+  t.equal((await auditOf(rig)).healthy, false)
+  rmSync(join(small, 'filler'))
+  t.ok(await until(async () => await ask(rig, POST('00u2')) === 200), 'recovered')
+  t.ok(await until(async () => (await auditOf(rig)).sinks[0]!.spooled === 0))
+  const { made, sinks: [sink] } = await auditOf(rig)
+  t.match(sink, { made, written: made, dropped: 0 })
+  t.equal(eventsOf(`${small}/audit.jsonl`).length, made, 'the refusals are on record, too')
+  t.same((await verify(filesOf(`${small}/audit.jsonl`), {})).findings, [])
+})
+
+t.test('kill -9 under writes: what reached Okta has its intent, what has no end is unknown, the chain holds', async t => {
+  const upstream = await startUpstream()
+  t.teardown(() => { upstream.close() })
+  const { configFile, folder } = await writeFolder(t, { org: upstream.origin, policies, audit: '{ sinks: [{ file: { path: ./audit.jsonl, rotate: { maxBytes: 262144 } } }] }' })
+  const start = async (): Promise<{ url: string, child: ReturnType<typeof spawn> }> => await serve(configFile)
+  const { answered } = await killRounds({ start, key: app.key, rounds: 1, loadMs: 1500, perSecond: 300 })
+  t.ok(answered > 50, `${answered} writes were answered`)
+  const last = await serve(configFile)
+  const ended = new Promise(resolve => last.child.once('exit', resolve))
+  last.child.kill('SIGTERM')
+  await ended
+  const files = auditFiles(folder, 'audit.jsonl')
+  t.same((await verify(filesOf(...files), {})).findings, [], `${files.length} files`)
+  const { intents, ends } = await readOutcomes(files)
+  const paths = new Set(intents.values())
+  t.same([...upstream.received].filter(path => !paths.has(path)), [], `${upstream.received.size} writes reached Okta`)
+  t.same([...intents.keys()].filter(id => !ends.has(id)), [], 'each intent has an end')
+  t.ok([...ends.values()].includes('unknown'), `${[...ends.values()].filter(outcome => outcome === 'unknown').length} ends are unknown`)
+})
+
+t.test('a collector that is down is spooled for, and gets everything in order when it is back', async t => {
+  let status = 503
+  const got: string[] = []
+  const collector = createServer((incoming, answer) => {
+    const chunks: Buffer[] = []
+    incoming.on('data', (chunk: Buffer) => { chunks.push(chunk) }).on('end', () => {
+      if (status === 200) got.push(...gunzipSync(Buffer.concat(chunks)).toString().trim().split('\n'))
+      answer.writeHead(status).end()
+    })
+  }).listen(0, '127.0.0.1')
+  t.teardown(() => collector.close())
+  await new Promise(resolve => collector.once('listening', resolve))
+  const rig = await startRig(t, {
+    org: stub.origin,
+    policies,
+    files: { 'key.pem': keyText, hmac: 'hmac-CANARY-key' },
+    audit: `{ key: { file: key.pem }, sinks: [{ file: { path: ./audit-ocsf.jsonl } }, { https: { url: 'http://127.0.0.1:${(collector.address() as AddressInfo).port}/in', hmacKey: { file: hmac }, delivery: required } }] }`
+  })
+  for (let i = 0; i < 40; i++) t.equal(await ask(rig, i % 2 === 0 ? GET : POST(`00u${i}`)), 200)
+  const [, sink] = (await auditOf(rig)).sinks
+  // the first line of the file's chain is an anchor for the collector
+  t.match(sink, { made: 61, written: 0, spooled: 61, dropped: 0, collector: 'HTTP 503' })
+  t.match((await rig.admin('/metrics')).text, /narrowgate_audit_events\{sink="https 127\.0\.0\.1:\d+",state="spooled"\} 61/)
+  status = 200
+  t.ok(await until(async () => (await auditOf(rig)).sinks[1]!.spooled === 0))
+  const events = got.flatMap(text => parseEvent(text) ?? [])
+  t.equal(new Set(events.map(({ id, phase }) => `${id} ${phase}`)).size, 60)
+  t.same(events.map(({ id }) => id), eventsOf(join(rig.folder, 'audit-ocsf.jsonl')).map(({ id }) => id), 'in the order of the file')
+})
+
+t.test('what is planted in a request is in no sink, log, metric or answer', async t => {
+  const rig = await startRig(t, {
+    org: stub.origin,
+    policies,
+    files: { hash: 'a key of thirty-two bytes or more' },
+    audit: '{ redact: [login], redactKey: { file: hash }, sinks: [{ file: { path: ./audit-ocsf.jsonl } }, { file: { path: ./audit.jsonl, format: plain, chain: false } }, { file: { path: ./ecs.jsonl, format: ecs } }] }'
+  })
+  const headers = ['X-Secret: CANARY', 'Cookie: sid=CANARY', 'User-Agent: CANARY', 'X-Forwarded-For: CANARY']
+  const bodies = ['{"profile":{"login":"CANARY@example.com"},"credentials":{"password":{"value":"CANARY"}}}', 'CANARY']
+  let count = 0
+  const answers: string[] = []
+  for (const line of [`${GET}?search=CANARY&after=CANARY`, 'GET /api/v1/users/CANARY@example.com', 'GET /api/v1/users/CANARY%40example.com', 'POST /api/v1/users?activate=CANARY', 'POST /api/v1/groups?q=CANARY', 'GET /api/v1/users/;CANARY=1', 'GET //CANARY@example.com/x?CANARY']) {
+    for (const key of [app.key, 'ngk_CANARYCANARYCANARYCANARYCANARYCANARYCANARYCANARY0']) {
+      for (const body of line.startsWith('POST') ? bodies : [undefined]) {
+        const answer = await rig.ask(request(line, key, [...headers, 'Content-Type: application/json'], body))
+        answers.push(answer.lines.join('\n') + answer.text)
+        count++
+      }
+    }
+  }
+  await rig.events(1)
+  const texts = { log: rig.log(), plain: rig.auditText(), ocsf: readFileSync(join(rig.folder, 'audit-ocsf.jsonl'), 'utf8'), ecs: readFileSync(join(rig.folder, 'ecs.jsonl'), 'utf8'), metrics: (await rig.admin('/metrics')).text, ready: (await rig.admin('/readyz')).text, answers: answers.join('\n') }
+  for (const [name, text] of Object.entries(texts)) t.notMatch(text, /CANARY/, name)
+  t.match(texts.plain, /"path":"\/api\/v1\/users\/hmac:[0-9a-f]{16}"/)
+  t.ok(count > 15)
+})
+
+t.test('a request that outlives a minute leaves a linked event before its end', async t => {
+  const long = new LongRequests()
+  const events: AuditEvent[] = []
+  const exchange = new Exchange({}, 'id-1', 0, 1000, 'GET', '/api/v1/logs', '192.0.2.1') as unknown as GateExchange
+  long.begin(exchange)
+  long.sweep(60_999, event => { events.push(event) })
+  t.same(events, [])
+  long.sweep(61_000, event => { events.push(event) })
+  long.sweep(70_000, event => { events.push(event) })
+  t.match(events, [{ id: 'id-1', phase: 'open', outcome: 'pending', durationMs: 60_000 }])
+  long.end(exchange)
+  long.sweep(200_000, event => { events.push(event) })
+  t.equal(events.length, 1, 'once')
+})
+
+t.test('without a sink that asks for it there is no intent', async t => {
+  t.equal(createAuditLog([]).intend({} as AuditEvent), undefined)
+  t.equal(ocsfProblem('{}') === undefined, false, 'the check of every event can fail')
+})
+
+/** `narrowgate serve` as a process of its own, from the sources. */
+async function serve (configFile: string): Promise<{ child: ReturnType<typeof spawn>, url: string }> {
+  const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url))
+  const child = spawn(process.execPath, [...process.execArgv, main, 'serve', '-c', configFile], { env: { ...process.env, ...ENVIRONMENT }, stdio: ['ignore', 'ignore', 'pipe'] })
+  t.teardown(() => { child.kill('SIGKILL') })
+  let log = ''
+  const { url } = await new Promise<{ url: string }>((resolve, reject) => {
+    createInterface({ input: child.stderr! }).on('line', line => {
+      log += `${line}\n`
+      if (line.includes('"listening"')) resolve(JSON.parse(line))
+    })
+    child.once('exit', code => { reject(new Error(`ended with ${code}: ${log}`)) })
+  })
+  await later(0)
+  return { child, url }
+}
+
+function canMount (): boolean {
+  try {
+    const place = '/tmp/narrowgate-mount-probe'
+    mkdirSync(place, { recursive: true })
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', place], { stdio: 'ignore' })
+    execFileSync('umount', [place], { stdio: 'ignore' })
+    return true
+  } catch {
+    return false
+  }
+}
