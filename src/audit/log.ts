@@ -47,6 +47,9 @@ export interface AuditLog {
   close (deadlineMs?: number): Promise<void>
 }
 
+/** Refused guesses that get a line each since the start; a flood beyond that is summed up. */
+const LINES_OF_GUESSES = 1000
+
 /** An audit log over one sink or several; each gets every line, in the plain format unless its outlet says otherwise. */
 export function createAuditLog (targets: readonly (Sink | Outlet)[], redact?: (event: AuditEvent) => AuditEvent): AuditLog {
   const plain = createPlainLines()
@@ -55,6 +58,7 @@ export function createAuditLog (targets: readonly (Sink | Outlet)[], redact?: (e
   const open = new Map<string, AuditEvent>()
   const summary = createSummary(processTiming, write)
   let made = 0
+  let guesses = 0
 
   /** One line per format, whatever the number of sinks. */
   function write (event: AuditEvent): void {
@@ -74,7 +78,7 @@ export function createAuditLog (targets: readonly (Sink | Outlet)[], redact?: (e
       made++
       if (event.phase === undefined) {
         if (open.size > 0) open.delete(event.id)
-        if (event.reason === 'too_many_failures' && summary.take(event)) return
+        if (event.reason === 'too_many_failures' && ++guesses > LINES_OF_GUESSES && summary.take(event)) return
       }
       write(event)
     },
@@ -83,13 +87,11 @@ export function createAuditLog (targets: readonly (Sink | Outlet)[], redact?: (e
       made++
       open.set(intent.id, intent)
       const shown = redact === undefined ? intent : redact(intent)
-      const asked = outlets.map(outlet => {
+      // Sinks without the promise get one line a request, its outcome.
+      const asked = promised.map(outlet => {
         if (outlet.filter?.(shown) === false) return true
         outlet.made++
-        const line = outlet.serialize(shown)
-        if (promised.includes(outlet)) return (outlet.sink as DurableSink).writeDurable(line)
-        outlet.sink.write(line)
-        return true
+        return (outlet.sink as DurableSink).writeDurable(outlet.serialize(shown))
       })
       return Promise.all(asked).then(answers => answers.every(Boolean))
     },

@@ -43,7 +43,10 @@ export interface GateOptions {
   readonly log: Logger
   /** how often to look at the files when the system reports nothing, milliseconds */
   readonly pollMs?: number
-  /** false: the gate calls Okta for nothing but tokens: it neither finds out who it is nor keeps idle tokens alive */
+  /**
+   * false: the gate calls Okta for nothing but tokens: it neither finds out who it is nor keeps idle tokens alive.
+   * Default: true unless an upstream is plain http, which only loopback addresses may be: an emulator, a stub.
+   */
   readonly ownCalls?: boolean
 }
 
@@ -108,7 +111,7 @@ export class Gate {
     this.#kept = new Limits(loaded.config, loaded.secrets, steadyNow, this.#log)
     this.#limits = this.#kept.store
     this.#links = new Links({ now: Date.now, monotonic: () => performance.now(), after, random: Math.random }, this.#log)
-    this.#own = new OwnAffairs({ log: this.#log, links: this.#links, limits: this.#limits, snapshot: () => this.#snapshot, steadyNow, ownCalls: options.ownCalls !== false })
+    this.#own = new OwnAffairs({ log: this.#log, links: this.#links, limits: this.#limits, snapshot: () => this.#snapshot, steadyNow, ownCalls: options.ownCalls ?? isRealOrg(loaded.config) })
     this.#audit = audit
     this.#snapshot = this.#compose(loaded)
     this.#watch = watch({ onChange: () => { this.reload().catch(() => {}) }, pollMs: options.pollMs })
@@ -296,6 +299,11 @@ function after (ms: number, callback: () => void): () => void {
 function tlsOf ({ config: { listen: { tls } }, secrets }: Usable): ListenerTls | undefined {
   const text = (reference: SecretReference | undefined): string | undefined => reference === undefined ? undefined : secrets.get(reference)!.reveal()
   return tls === undefined ? undefined : { cert: text(tls.cert)!, key: text(tls.key)!, ca: text(tls.clientCa), crl: text(tls.crl) }
+}
+
+/** An emulator or a stub on this machine has no account of the gate's to find out about. */
+function isRealOrg (config: Config): boolean {
+  return [...config.upstreams.values()].every(upstream => upstream.org.startsWith('https:'))
 }
 
 function upstreamsOf (config: Config, links: ReadonlyMap<string, UpstreamLink>, policies: PolicySet): Snapshot['upstreams'] {

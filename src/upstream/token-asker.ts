@@ -94,7 +94,7 @@ export class TokenAsker {
   async #askFor (request: (scopes: readonly string[]) => Promise<GrantedToken>, plan: ScopePlan): Promise<GrantedToken> {
     const without = (refused: ReadonlySet<string>): readonly string[] => (plan.without?.(refused) ?? plan.scopes).filter(scope => !refused.has(scope))
     const whole = await granted(request, plan.scopes)
-    if (whole !== undefined) return this.#note(whole, plan.scopes, new Set())
+    if (whole !== undefined) return this.#note(whole, new Set())
     // What was refused before is refused most likely now, too: one more request, no search.
     let refused = new Set([...this.#refused].filter(scope => plan.scopes.includes(scope)))
     let wanted = plan.scopes
@@ -102,7 +102,7 @@ export class TokenAsker {
       if (refused.size > 0) {
         if (rest.length === 0) break
         const found = await granted(request, rest)
-        if (found !== undefined) return this.#note(found, rest, refused)
+        if (found !== undefined) return this.#note(found, refused)
         wanted = rest
       }
       const more = await search(request, wanted)
@@ -114,8 +114,9 @@ export class TokenAsker {
     throw new CredentialFault('token_refused', 'invalid_scope')
   }
 
-  #note (found: GrantedToken, asked: readonly string[], refused: ReadonlySet<string>): GrantedToken {
-    this.#tell(new Set([...refused, ...asked.filter(scope => !found.scopes.includes(scope))]))
+  /** Only an `invalid_scope` is a refusal. An answer that names fewer scopes refuses nothing: Okta says so at the call itself. */
+  #note (found: GrantedToken, refused: ReadonlySet<string>): GrantedToken {
+    this.#tell(refused)
     return found
   }
 

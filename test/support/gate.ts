@@ -105,7 +105,7 @@ upstreams:
     credential: { ${options.credential ?? TOKEN_CREDENTIAL} }
     ${options.upstream ?? ''}
 limits: ${options.limits ?? NO_LIMITS}
-audit: ${options.audit ?? '{ sinks: [{ file: { path: ./audit.jsonl, format: plain, chain: false, delivery: buffered } }, { file: { path: ./audit-ocsf.jsonl } }] }'}
+audit: ${options.audit ?? '{ sinks: [{ file: { path: ./audit.jsonl, format: plain, chain: false, delivery: buffered } }, { file: { path: ./audit-ocsf.jsonl, format: ocsf, chain: true, delivery: required } }] }'}
 `
 }
 
