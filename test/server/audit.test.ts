@@ -31,7 +31,7 @@ const auditOf = async (rig: Rig): Promise<Sinks> => JSON.parse((await rig.admin(
 const keyText = generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }) as string
 
 t.test('a write is on the disk before it is forwarded, and its outcome follows under the same id', async t => {
-  const rig = await startRig(t, { org: stub.origin, policies, files: { 'key.pem': keyText }, audit: '{ key: { file: key.pem }, sinks: [{ file: { path: ./audit-ocsf.jsonl } }] }' })
+  const rig = await startRig(t, { org: stub.origin, policies, files: { 'key.pem': keyText }, audit: '{ key: { file: key.pem }, sinks: [{ file: { path: ./audit-ocsf.jsonl, format: ocsf, chain: true, delivery: required } }] }' })
   const path = join(rig.folder, 'audit-ocsf.jsonl')
   let then = ''
   const usual = stub.answer
@@ -55,7 +55,7 @@ t.test('a full disk: no write goes un-audited, reads go on, and it recovers by i
   mkdirSync(small)
   execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', small])
   t.teardown(() => { execFileSync('umount', ['-l', small]) })
-  const rig = await startRig(t, { org: stub.origin, policies, audit: `{ sinks: [{ file: { path: ${small}/audit.jsonl } }] }` })
+  const rig = await startRig(t, { org: stub.origin, policies, audit: `{ sinks: [{ file: { path: ${small}/audit.jsonl, format: ocsf, chain: true, delivery: required } }] }` })
   t.equal(await ask(rig, POST('00u1')), 200)
   try { for (;;) writeFileSync(join(small, 'filler'), Buffer.alloc(4096), { flag: 'a' }) } catch { /* full */ }
   const before = stub.requests.length
@@ -81,7 +81,7 @@ t.test('a full disk: no write goes un-audited, reads go on, and it recovers by i
 t.test('kill -9 under writes: what reached Okta has its intent, what has no end is unknown, the chain holds', async t => {
   const upstream = await startUpstream()
   t.teardown(() => { upstream.close() })
-  const { configFile, folder } = await writeFolder(t, { org: upstream.origin, policies, audit: '{ sinks: [{ file: { path: ./audit.jsonl, rotate: { maxBytes: 262144 } } }] }' })
+  const { configFile, folder } = await writeFolder(t, { org: upstream.origin, policies, audit: '{ sinks: [{ file: { path: ./audit.jsonl, format: ocsf, chain: true, delivery: required, rotate: { maxBytes: 262144 } } }] }' })
   const start = async (): Promise<{ url: string, child: ReturnType<typeof spawn> }> => await serve(configFile)
   const { answered } = await killRounds({ start, key: app.key, rounds: 1, loadMs: 1500, perSecond: 300 })
   t.ok(answered > 50, `${answered} writes were answered`)
@@ -114,7 +114,7 @@ t.test('a collector that is down is spooled for, and gets everything in order wh
     org: stub.origin,
     policies,
     files: { 'key.pem': keyText, hmac: 'hmac-CANARY-key' },
-    audit: `{ key: { file: key.pem }, sinks: [{ file: { path: ./audit-ocsf.jsonl } }, { https: { url: 'http://127.0.0.1:${(collector.address() as AddressInfo).port}/in', hmacKey: { file: hmac }, delivery: required } }] }`
+    audit: `{ key: { file: key.pem }, sinks: [{ file: { path: ./audit-ocsf.jsonl, format: ocsf, chain: true, delivery: required } }, { https: { url: 'http://127.0.0.1:${(collector.address() as AddressInfo).port}/in', hmacKey: { file: hmac }, delivery: required } }] }`
   })
   for (let i = 0; i < 40; i++) t.equal(await ask(rig, i % 2 === 0 ? GET : POST(`00u${i}`)), 200)
   const [, sink] = (await auditOf(rig)).sinks
@@ -133,7 +133,7 @@ t.test('what is planted in a request is in no sink, log, metric or answer', asyn
     org: stub.origin,
     policies,
     files: { hash: 'a key of thirty-two bytes or more' },
-    audit: '{ redact: [login], redactKey: { file: hash }, sinks: [{ file: { path: ./audit-ocsf.jsonl } }, { file: { path: ./audit.jsonl, format: plain, chain: false } }, { file: { path: ./ecs.jsonl, format: ecs } }] }'
+    audit: '{ redact: [login], redactKey: { file: hash }, sinks: [{ file: { path: ./audit-ocsf.jsonl, format: ocsf, chain: true, delivery: required } }, { file: { path: ./audit.jsonl, format: plain, chain: false, delivery: required } }, { file: { path: ./ecs.jsonl, format: ecs, chain: true, delivery: required } }] }'
   })
   const headers = ['X-Secret: CANARY', 'Cookie: sid=CANARY', 'User-Agent: CANARY', 'X-Forwarded-For: CANARY']
   const bodies = ['{"profile":{"login":"CANARY@example.com"},"credentials":{"password":{"value":"CANARY"}}}', 'CANARY']
