@@ -107,7 +107,8 @@ t.test('the commands and flags are those of the command line', async t => {
   const listed = commandsOf((await narrowgate(['--help'])).out)
   const commands = (await Promise.all(listed.map(async command => {
     const below = commandsOf((await narrowgate([command, '--help'])).out)
-    return below.length === 0 ? [command] : below.map(name => `${command} ${name}`)
+    const itself = below.length === 0 || command === 'limits' ? [command] : []
+    return [...itself, ...below.map(name => `${command} ${name}`)]
   }))).flat()
   t.same(first(rows).sort(), commands.sort())
   for (const command of commands) {
