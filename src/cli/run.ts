@@ -10,6 +10,8 @@ import type { ExplainOptions } from './explain.js'
 import type { FileOptions } from './files.js'
 import type { ImportOptions } from './import.js'
 import type { InitOptions } from './init.js'
+import type { LimitsOptions } from './limits.js'
+import type { PlanOptions } from './limits-plan.js'
 import type { LearnCommandOptions } from './learn.js'
 import { processShell, type Shell } from './shell.js'
 import { printable } from './style.js'
@@ -145,6 +147,18 @@ const commands: ReadonlyArray<(program: Command, shell: Shell, finish: Finish) =
       .argument('<client>', 'client id of the policy')
       .argument('<keyId>', 'first 8 or more hex digits of its sha256')
       .action((client: string, keyId: string, options: FileOptions) => finish(import('./keys-manage.js').then(({ revokeKey }) => revokeKey(shell, client, keyId, options))))
+  },
+  (program, shell, finish) => {
+    const limits = program.command('limits').description('buckets of a running gate, where each number comes from, and who uses them')
+      .option('--url <url>', 'the admin listener', 'http://127.0.0.1:9443')
+      .option('--watch', 'again every two seconds')
+      .option('--json', 'print them as JSON')
+      .action((options: LimitsOptions) => finish(import('./limits.js').then(({ limits: show }) => show(shell, options))))
+    limits.command('plan').description('peak minute, headroom and a proposed share for each client and bucket')
+      .requiredOption('--usage <file...>', 'audit logs, gzipped or not, - for standard input')
+      .option('-c, --config <file>', 'narrowgate.yaml, for its limits')
+      .option('--json', 'print the plan as JSON')
+      .action((_: object, command: Command) => finish(import('./limits-plan.js').then(({ limitsPlan }) => limitsPlan(shell, command.optsWithGlobals<PlanOptions>()))))
   },
   (program, shell, finish) => {
     program.command('health').description('ask the admin listener whether the gate is live (for container health checks)')

@@ -33,17 +33,30 @@ const RETRY_MS = 1000
  * @param onError connection errors, for the log; addresses only, never the password
  */
 export function createLine (address: RedisAddress, onError: (error: Error) => void): Line {
+  const { commandTimeoutMs } = address
   const client = connect(address) as Scripted
   client.defineCommand('narrowgate', { numberOfKeys: 1, lua: SCRIPT })
   client.on('error', onError)
   return {
-    run: async (upstream, args) => await client.narrowgate(`${address.prefix}{${upstream}}`, ...args),
+    run: (upstream, args) => inTime(client.narrowgate(`${address.prefix}{${upstream}}`, ...args), commandTimeoutMs),
     async time () {
-      const reply = client instanceof Cluster ? await clusterTime(client) : await client.time()
+      const reply = await inTime<Array<string | number>>(client instanceof Cluster ? clusterTime(client) : client.time(), commandTimeoutMs)
       return Number(reply[0]) * 1000 + Math.floor(Number(reply[1]) / 1000)
     },
     async close () { client.disconnect() }
   }
+}
+
+/**
+ * Rejects when there is no answer in time. The client's own `commandTimeout` would take a pause of this process for one
+ * of the server: its timer fires before the answer that lies in the socket is read, so here it looks there once more.
+ */
+async function inTime<T> (answer: Promise<T>, ms: number): Promise<T> {
+  return await new Promise((resolve, reject) => {
+    const late = (): void => { reject(new Error(`no answer within ${ms} ms`)) }
+    const timer = setTimeout(() => { setImmediate(() => { setImmediate(late) }) }, ms)
+    answer.then(value => { clearTimeout(timer); resolve(value) }, (error: unknown) => { clearTimeout(timer); reject(error) })
+  })
 }
 
 /** Any node's clock will do to estimate how far off this machine's is. */
@@ -53,7 +66,7 @@ async function clusterTime (client: Cluster): Promise<Array<string | number>> {
   return await node.time()
 }
 
-function connect ({ url, ca, sentinel, cluster, commandTimeoutMs }: RedisAddress): Redis | Cluster {
+function connect ({ url, ca, sentinel, cluster }: RedisAddress): Redis | Cluster {
   const at = new URL(url)
   const tls = at.protocol === 'rediss:' ? { ca, servername: sentinel === undefined && cluster === undefined ? at.hostname : undefined } : undefined
   const database = Number(at.pathname.slice(1))
@@ -65,7 +78,6 @@ function connect ({ url, ca, sentinel, cluster, commandTimeoutMs }: RedisAddress
     db: Number.isInteger(database) ? database : 0,
     tls,
     connectionName: 'narrowgate',
-    commandTimeout: commandTimeoutMs,
     connectTimeout: CONNECT_MS,
     socketTimeout: SILENT_MS,
     enableOfflineQueue: false,

@@ -90,6 +90,7 @@ local function dropFlights(of, charged)
   end
 end
 
+-- What a gate has certainly seen used, at most: from it follows what the gate may spend when it loses the store.
 local function setView(bucket, of, used)
   local key, field = bkey(bucket), 'v:' .. of
   local old = n(call('HGET', key, field))
@@ -98,8 +99,15 @@ local function setView(bucket, of, used)
   if used == 0 then call('HDEL', key, field) else call('HSET', key, field, used) end
 end
 
+local function clearViews(of)
+  for _, bucket in ipairs(call('SMEMBERS', p .. ':b')) do
+    setView(bucket, of, 0)
+    call('HDEL', bkey(bucket), 'w:' .. of)
+  end
+end
+
 local function forget(of)
-  for _, bucket in ipairs(call('SMEMBERS', p .. ':b')) do setView(bucket, of, 0) end
+  clearViews(of)
   call('HDEL', p .. ':g', of)
 end
 
@@ -228,7 +236,8 @@ local function reserve(o)
   end
   call('HSET', key, 'a', allowed)
   call('PEXPIRE', key, KEEP)
-  setView(bucket, gate, used)
+  -- The gate holds what it saw before until this answer has reached it.
+  setView(bucket, gate, min(o[18], used))
   return { code, used, flights - n(call('HGET', p .. ':f:' .. gate, bucket)), allowed, by, untilMs, limit }
 end
 
@@ -314,7 +323,9 @@ local function beat()
     if not s[1] then call('SREM', p .. ':b', bucket) else
       local flights = n(call('HGET', p .. ':c', bucket))
       local used = length(bucket) + flights
-      setView(bucket, gate, used)
+      -- It sends this beat because the last one's answer has reached it.
+      setView(bucket, gate, min(n(call('HGET', bkey(bucket), 'w:' .. gate)), used))
+      call('HSET', bkey(bucket), 'w:' .. gate, used)
       views[#views + 1] = { bucket, used, flights - n(call('HGET', p .. ':f:' .. gate, bucket)), n(s[1]), n(s[2]), n(s[3]), n(s[4]) }
     end
   end
@@ -367,6 +378,7 @@ local function join(o)
     end
   end
   dropFlights(gate, false)
+  clearViews(gate)
   call('HSET', p .. ':g', gate, inc .. ':' .. now)
   call('SREM', p .. ':e', gate)
   for _, row in ipairs(rows) do

@@ -1,3 +1,4 @@
+import { Batches, type Answer } from './batches.js'
 import { refuse } from './bucket.js'
 import type { Observation } from './headers.js'
 import type { MemoryStore } from './memory.js'
@@ -13,15 +14,6 @@ export const BEAT_MS = 500
 
 /** A gate that finds an empty store waits this long for others that may have lost it: they come with their second beat. */
 export const PATIENCE_MS = 2000
-
-type Answer = (result: unknown, serverNow: number) => void
-
-interface Batch {
-  readonly incarnation: number
-  readonly steps: Step[]
-  /** by step; called with undefined when the batch failed */
-  readonly answers: Array<Answer | undefined>
-}
 
 interface Waiting {
   readonly call: LimitCall
@@ -50,17 +42,16 @@ export class Session {
   /** gates there were at the loss; 0: nobody knows, so nothing may go */
   #sharers = 0
   #joining: Promise<void> | undefined
-  #steps: Step[] = []
-  #answers: Array<Answer | undefined> = []
-  #flushing = false
   #beating = false
   #ids = 0
-  readonly #batches = new Set<Batch>()
+  readonly #batches: Batches
   readonly #waiting = new Map<string, Set<Waiting>>()
 
   constructor (readonly upstream: string, options: SharedOptions, mirror: MemoryStore) {
     this.#options = options
     this.#mirror = mirror
+    const { clock, soon } = options
+    this.#batches = new Batches({ clock, soon, send: async (steps, sentAt) => await this.#send(steps, sentAt), heard: (state, sentAt) => this.#heard(state, sentAt), lost: error => { this.#lose(clock(), error) } })
   }
 
   get status (): StoreStatus {
@@ -82,22 +73,22 @@ export class Session {
 
   settle ({ id, call, sentAt }: SharedTicket, observation: Observation | undefined): void {
     if (!this.#live) return
-    this.#push(settleStep(id, call, sentAt, observation, this.#offset), this.#pumpAfter(call))
+    this.#batches.push(settleStep(id, call, sentAt, observation, this.#offset), this.#pumpAfter(call))
   }
 
   cancel ({ id, call }: SharedTicket): void {
-    if (this.#live) this.#push(cancelStep(id, call), this.#pumpAfter(call))
+    if (this.#live) this.#batches.push(cancelStep(id, call), this.#pumpAfter(call))
   }
 
   release (): void {
-    if (this.#live) this.#push(['e'])
+    if (this.#live) this.#batches.push(['e'])
   }
 
   /** What the store shows; undefined while it is lost. */
   view (now: number): Promise<UpstreamView | undefined> {
     if (this.#state !== 'open') return Promise.resolve(undefined)
     return new Promise(resolve => {
-      this.#push(['v'], result => {
+      this.#batches.push(['v'], result => {
         resolve(result === undefined ? undefined : readView(this.upstream, result as Parameters<typeof readView>[1], this.plans, now, this.#offset, bucket => this.#waiting.get(bucket)?.size ?? 0))
       })
     })
@@ -110,7 +101,7 @@ export class Session {
     }
     if (!this.#beating) {
       this.#beating = true
-      this.#push(['h'], result => { this.#beating = false; if (result !== undefined) this.#beaten(result) })
+      this.#batches.push(['h'], result => { this.#beating = false; if (result !== undefined) this.#beaten(result) })
     }
     for (const bucket of this.#waiting.keys()) this.#pump(bucket, now)
   }
@@ -126,7 +117,7 @@ export class Session {
     for (const waiting of this.#waiting.values()) for (const one of waiting) one.resolve(refuse('concurrency', undefined, 1, now))
     this.#waiting.clear()
     if (!this.#live) return
-    await new Promise<void>(resolve => { this.#push(['b'], () => { resolve() }) })
+    await new Promise<void>(resolve => { this.#batches.push(['b'], () => { resolve() }) })
     this.#live = false
     this.#state = 'lost'
   }
@@ -146,17 +137,18 @@ export class Session {
       return
     }
     const at = clock()
-    const since = this.#answeredAt + SPAN_MS + GUARD_MS + this.#offset
+    // Two milliseconds more, because expiries are rounded.
+    const since = this.#answeredAt + SPAN_MS + GUARD_MS + this.#offset - 2
     this.#incarnation++
     this.#live = true
     const newEpoch = `${gate}.${this.#incarnation}.${Math.round(at)}`
     const known = this.#epoch
     await new Promise<void>(resolve => {
-      this.#push(joinStep({ newEpoch, epoch: known, peers: this.#peers, since, patienceMs: this.#options.patienceMs ?? PATIENCE_MS }, this.#mirror.inside(this.upstream), at, this.#offset), result => {
+      this.#batches.push(joinStep({ newEpoch, epoch: known, peers: this.#peers, since, patienceMs: this.#options.patienceMs ?? PATIENCE_MS }, this.#mirror.inside(this.upstream), at, this.#offset), result => {
         if (typeof result === 'string') this.#joined(result, known)
         resolve()
       })
-      this.#push(['h'], result => { if (result !== undefined) this.#beaten(result) })
+      this.#batches.push(['h'], result => { if (result !== undefined) this.#beaten(result) })
     })
   }
 
@@ -175,9 +167,13 @@ export class Session {
     for (const one of buckets) this.#mirror.learn(this.upstream, one.bucket, one.learnedOrg, moved(one.closedUntilMs), moved(one.closedAnonymousUntilMs))
   }
 
+  #seenOf (call: LimitCall): number {
+    return this.#seen.get(call.plan.bucket)?.used ?? 0
+  }
+
   #ask (call: LimitCall, resolve: (admission: Admission) => void): void {
     const id = ++this.#ids
-    this.#push(reserveStep(id, call, false), (result, serverNow) => {
+    this.#batches.push(reserveStep(id, call, false, this.#seenOf(call)), (result, serverNow) => {
       const at = this.#options.clock()
       if (result === undefined) { resolve(this.#alone(call, at) as Admission); return }
       const { reserved, ...seen } = readReserved(result as Parameters<typeof readReserved>[0])
@@ -197,7 +193,7 @@ export class Session {
     const id = ++this.#ids
     const admission = this.#mirror.reserve(call, now)
     const told = (one: Admission): Admission => {
-      if (one.kind === 'admitted' && this.#live) this.#push(reserveStep(id, call, true))
+      if (one.kind === 'admitted' && this.#live) this.#batches.push(reserveStep(id, call, true, this.#seenOf(call)))
       return adopt(this, call, id, one, now + this.#offset)
     }
     return admission instanceof Promise ? admission.then(told) : told(admission)
@@ -238,7 +234,7 @@ export class Session {
   #again (one: Waiting): void {
     one.asked = true
     const id = ++this.#ids
-    this.#push(reserveStep(id, one.call, false), (result, serverNow) => {
+    this.#batches.push(reserveStep(id, one.call, false, this.#seenOf(one.call)), (result, serverNow) => {
       one.asked = false
       const at = this.#options.clock()
       const reserved = result === undefined ? undefined : readReserved(result as Parameters<typeof readReserved>[0]).reserved
@@ -258,35 +254,17 @@ export class Session {
     })
   }
 
-  #push (step: Step, answer?: Answer): void {
-    this.#steps.push(step)
-    this.#answers.push(answer)
-    if (this.#flushing) return
-    this.#flushing = true
-    this.#options.soon(() => { this.#flushing = false; this.#flush() })
+  async #send (steps: readonly Step[], sentAt: number): Promise<string> {
+    const { virtual, timeoutMs, gate, line } = this.#options
+    const [now, deadline] = virtual === true ? [String(sentAt), ''] : ['', String(Math.ceil(sentAt + this.#offset + timeoutMs))]
+    return await line.run(this.upstream, [gate, String(this.#incarnation), now, deadline, JSON.stringify(steps)])
   }
 
-  #flush (): void {
-    if (this.#steps.length === 0) return
-    const batch: Batch = { incarnation: this.#incarnation, steps: this.#steps, answers: this.#answers }
-    this.#steps = []
-    this.#answers = []
-    this.#batches.add(batch)
-    const { virtual, clock, timeoutMs, gate, line } = this.#options
-    const sentAt = clock()
-    const deadline = virtual === true ? '' : String(Math.ceil(sentAt + this.#offset + timeoutMs))
-    line.run(this.upstream, [gate, String(batch.incarnation), virtual === true ? String(sentAt) : '', deadline, JSON.stringify(batch.steps)])
-      .then(text => { this.#received(batch, text, sentAt) }, (error: unknown) => { this.#failed(batch, error) })
-  }
-
-  #received (batch: Batch, text: string, sentAt: number): void {
-    if (!this.#batches.delete(batch)) return
-    const [serverNow, state, ...results] = JSON.parse(text) as [number, string, ...unknown[]]
+  #heard (state: string, sentAt: number): boolean {
     const now = this.#options.clock()
     if (state === 'late' || state === 'unknown') {
-      this.#batches.add(batch)
-      this.#failed(batch, new Error(state === 'late' ? 'the store answers too late' : 'the store does not know this gate any more'))
-      return
+      this.#lose(now, new Error(state === 'late' ? 'the store was reached too late' : 'the store does not know this gate any more'))
+      return false
     }
     this.#answeredAt = sentAt
     if (state === 'open' && this.#state !== 'open') {
@@ -296,18 +274,7 @@ export class Session {
       if (this.#state !== 'lost') this.#narrow(now)
       this.#state = 'regroup'
     }
-    batch.answers.forEach((answer, i) => answer?.(results[i], serverNow))
-  }
-
-  #failed (batch: Batch, error: unknown): void {
-    if (!this.#batches.has(batch)) return
-    if (batch.incarnation === this.#incarnation) this.#lose(this.#options.clock(), error)
-    else this.#fail(batch)
-  }
-
-  #fail (batch: Batch): void {
-    this.#batches.delete(batch)
-    for (const answer of batch.answers) answer?.(undefined, 0)
+    return true
   }
 
   /** The store does not answer, or has forgotten this gate: from here on by this gate's share. */
@@ -323,10 +290,7 @@ export class Session {
       this.#options.note({ kind: 'lost', upstream: this.upstream, why: error instanceof Error ? error.message : String(error), replicas: this.#sharers })
     } else if (had === 'regroup') this.#lostSince ??= now
     this.#beating = false
-    const unsent: Batch = { incarnation: -1, steps: this.#steps, answers: this.#answers }
-    this.#steps = []
-    this.#answers = []
-    for (const batch of [...this.#batches, unsent]) this.#fail(batch)
+    this.#batches.fail()
     for (const bucket of [...this.#waiting.keys()]) this.#pump(bucket, now)
   }
 

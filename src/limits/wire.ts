@@ -14,9 +14,12 @@ function planOf ({ configuredOrg, catalogueOrg, ceiling, credentialShare }: Buck
   return [configuredOrg === undefined ? 0 : 1, configuredOrg ?? catalogueOrg, ceiling, credentialShare]
 }
 
-/** @param forced count it without looking: the gate has admitted it from its own share */
-export function reserveStep (id: number, { plan, credential, client, share, rule, floor, level, user }: LimitCall, forced: boolean): Step {
-  return ['r', id, plan.bucket, CREDENTIALS[credential], client, share, rule?.id ?? '', rule?.perMinute ?? 0, ...planOf(plan), concurrencyAllowance(plan), floor ?? 0, level ?? 1, user ?? '', forced ? 1 : 0]
+/**
+ * @param forced count it without looking: the gate has admitted it from its own share
+ * @param seen how much of the bucket the gate has last seen used
+ */
+export function reserveStep (id: number, { plan, credential, client, share, rule, floor, level, user }: LimitCall, forced: boolean, seen: number): Step {
+  return ['r', id, plan.bucket, CREDENTIALS[credential], client, share, rule?.id ?? '', rule?.perMinute ?? 0, ...planOf(plan), concurrencyAllowance(plan), floor ?? 0, level ?? 1, user ?? '', forced ? 1 : 0, seen]
 }
 
 /** What a reservation came to. Times are the server's. */

@@ -151,7 +151,7 @@ export class Gate {
     const tls = tlsOf(loaded)
     this.#proxy = buildProxy(road, this.#log, tls)
     this.#closeUnused = trackUnused(this.#proxy.server, tls !== undefined)
-    this.#admin = buildAdmin(() => this.#readiness(), this.#metrics.registry)
+    this.#admin = buildAdmin(() => this.#readiness(), this.#metrics.registry, async () => ({ store: this.#kept.status, upstreams: await this.#kept.view(performance.timeOrigin + performance.now()) }))
     await within(START_MS, Promise.all([this.#links.warm(), this.#own.learn()]))
     this.#own.start()
     await this.#kept.ready(loaded.config.upstreams.keys())

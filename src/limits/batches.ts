@@ -1,0 +1,65 @@
+import type { Step } from './wire.js'
+
+/** Takes a step's result and the server's clock; undefined when there was no answer. */
+export type Answer = (result: unknown, serverNow: number) => void
+
+interface Batch {
+  readonly steps: Step[]
+  readonly answers: Array<Answer | undefined>
+}
+
+export interface BatchesOptions {
+  readonly send: (steps: readonly Step[], sentAt: number) => Promise<string>
+  readonly soon: (run: () => void) => void
+  readonly clock: () => number
+  /** the store has answered: its state, and when the question went; false: it is no answer to go by */
+  readonly heard: (state: string, sentAt: number) => boolean
+  /** there was no answer */
+  readonly lost: (error: unknown) => void
+}
+
+/** Steps for the store, collected until the events at hand have been looked at and sent together, in order. */
+export class Batches {
+  readonly #options: BatchesOptions
+  readonly #sent = new Set<Batch>()
+  #next: Batch = { steps: [], answers: [] }
+  #flushing = false
+
+  constructor (options: BatchesOptions) {
+    this.#options = options
+  }
+
+  push (step: Step, answer?: Answer): void {
+    this.#next.steps.push(step)
+    this.#next.answers.push(answer)
+    if (this.#flushing) return
+    this.#flushing = true
+    this.#options.soon(() => { this.#flushing = false; this.#flush() })
+  }
+
+  /** Whatever is on its way, or was about to go, has no answer. */
+  fail (): void {
+    const failed = [...this.#sent, this.#next]
+    this.#sent.clear()
+    this.#next = { steps: [], answers: [] }
+    for (const { answers } of failed) for (const answer of answers) answer?.(undefined, 0)
+  }
+
+  #flush (): void {
+    const batch = this.#next
+    if (batch.steps.length === 0) return
+    this.#next = { steps: [], answers: [] }
+    this.#sent.add(batch)
+    const sentAt = this.#options.clock()
+    this.#options.send(batch.steps, sentAt)
+      .then(text => { this.#received(batch, text, sentAt) }, (error: unknown) => { if (this.#sent.has(batch)) this.#options.lost(error) })
+  }
+
+  #received (batch: Batch, text: string, sentAt: number): void {
+    if (!this.#sent.has(batch)) return
+    const [serverNow, state, ...results] = JSON.parse(text) as [number, string, ...unknown[]]
+    if (!this.#options.heard(state, sentAt)) return
+    this.#sent.delete(batch)
+    batch.answers.forEach((answer, i) => answer?.(results[i], serverNow))
+  }
+}

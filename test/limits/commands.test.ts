@@ -1,0 +1,49 @@
+import t from 'tap'
+import { peakOf } from '../../src/cli/limits-plan.js'
+import { startEmulator } from '../../src/emulator/server.js'
+import { narrowgate } from '../cli/shell.js'
+import { client, request, startRig, UPSTREAM_TOKEN } from '../support/gate.js'
+
+const app = client('app', 'rateLimit: { share: 50% }\nallow: [{ operation: listUsers }]')
+const LIST = 'GET /api/v1/users'
+
+t.test('narrowgate limits shows the buckets of a running gate; the plan reads its audit log', async t => {
+  const emulator = await startEmulator({ apiTokens: [{ token: UPSTREAM_TOKEN }], rateLimits: { '/api/v1/users': 40 } })
+  t.teardown(() => emulator.close())
+  const rig = await startRig(t, { org: emulator.url, policies: { 'app.yaml': app.text }, limits: '{ org: { /api/v1/users: 40 } }' })
+  const none = await narrowgate(['limits', '--url', rig.adminUrl])
+  t.match(none, { code: 0, out: /no bucket has been called/ })
+  for (let i = 0; i < 12; i++) await rig.ask(request(LIST, app.key))
+  await rig.events(12)
+
+  const { code, out } = await narrowgate(['limits', '--url', rig.adminUrl])
+  t.equal(code, 0)
+  t.match(out, /^default: 0 of 37 in flight; counted by this gate alone\n/)
+  t.match(out, /\/api\/v1\/users +40 narrowgate\.yaml +20 +10\n/)
+  t.match(out, / {2}app +10 {2}50%\n/)
+  const json = JSON.parse((await narrowgate(['limits', '--url', rig.adminUrl, '--json'])).out) as object
+  t.match(json, { store: [], upstreams: [{ upstream: 'default', buckets: [{ bucket: '/api/v1/users', org: 40, source: 'config', allowance: 20, used: 10, clients: [{ client: 'app', used: 10 }] }] }] })
+
+  const stop = new AbortController()
+  const watching = narrowgate(['limits', '--watch', '--url', rig.adminUrl], { stop: stop.signal })
+  setTimeout(() => { stop.abort() }, 300)
+  t.match(await watching, { code: 0, out: /\/api\/v1\/users/ }, 'until interrupted')
+
+  const plan = await narrowgate(['limits', 'plan', '--usage', `${rig.folder}/audit.jsonl`, '-c', rig.configFile, '--json'], { environment: { UPSTREAM_TOKEN: 'x' } })
+  t.equal(plan.code, 1, 'limits have refused calls')
+  t.match(JSON.parse(plan.out), { rows: [{ upstream: 'default', bucket: '/api/v1/users', client: 'app', calls: 10, peak: 10, limited: 2, allowance: 20, headroom: 10, share: '63%' }], tight: [] })
+  t.match((await narrowgate(['limits', 'plan', '--usage', `${rig.folder}/audit.jsonl`])).out, /^default \/api\/v1\/users: allowance \d+\/min\n.*peak minute[^]*app +10 +10 /, 'without a config: half of the catalogue')
+})
+
+t.test('where nothing answers, and what is no URL', async t => {
+  t.match(await narrowgate(['limits', '--url', 'http://127.0.0.1:1']), { code: 1, err: /no gate answers at http:\/\/127\.0\.0\.1:1/ })
+  t.match(await narrowgate(['limits', '--url', 'gate']), { code: 2, err: /not a URL/ })
+  t.match(await narrowgate(['limits', 'plan']), { code: 2, err: /--usage/ })
+})
+
+t.test('the peak minute is the fullest 60 seconds, however they fall', async t => {
+  t.same(peakOf([]), { peak: 0, at: 0 })
+  t.same(peakOf([0, 59_999, 60_000]), { peak: 2, at: 0 })
+  t.same(peakOf([100_000, 0, 30_000, 50_000, 80_000]), { peak: 3, at: 0 })
+  t.same(peakOf([0, 30_000, 50_000, 80_000, 89_000]), { peak: 4, at: 30_000 })
+})
