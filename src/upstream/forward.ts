@@ -44,6 +44,8 @@ class Relay implements CallHandler {
   #done = false
   #permitted = false
   #gone = false
+  /** we ended the upstream call because the client left: that says nothing about the upstream */
+  #givenUp = false
   #generation: number | undefined
   #proved = false
   /** the answer may be about the gate's own credential */
@@ -189,7 +191,7 @@ class Relay implements CallHandler {
   }
 
   #fail (failure: Failure, credential?: CredentialFault): void {
-    this.#tell(failure)
+    this.#tell(this.#givenUp ? undefined : failure)
     if (this.#gone) {
       this.#finish({ kind: 'aborted', failure: this.#status === undefined ? failure : undefined })
     } else if (this.#answering) {
@@ -274,7 +276,9 @@ class Relay implements CallHandler {
     this.#gone = true
     if (!this.#sent) { this.#finish({ kind: 'aborted' }); return }
     // A write that was sent is let finish, to learn and log its outcome; the deadline still holds.
-    if (this.#call.method === 'GET' || this.#status !== undefined) this.#abort?.()
+    if (this.#call.method !== 'GET' && this.#status === undefined) return
+    this.#givenUp = true
+    this.#abort?.()
   }
 
   readonly #onDeadline = (): void => {
