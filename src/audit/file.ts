@@ -99,7 +99,7 @@ export function rotatedFiles (path: string): string[] {
   }
 }
 
-const STAMP = /^[0-9]{8}T[0-9]{9}Z(?:-[0-9]+)?$/
+const STAMP = /^[0-9]{8}T[0-9]{9}Z(?:-[0-9]+)?(?:\.gz)?$/
 
 /**
  * A regular file as a journal's disk.
@@ -158,7 +158,7 @@ function inspect (path: string, fd: number): Opened {
   const stats = fstatSync(fd)
   const since = stats.birthtimeMs > 0 ? stats.birthtimeMs : stats.ctimeMs
   if (stats.size === 0) {
-    const previous = rotatedFiles(path).at(-1)
+    const previous = rotatedFiles(path).findLast(name => !name.endsWith('.gz'))
     return { size: 0, since, torn: 0, chain: previous === undefined ? undefined : chainOf(previous)?.chain }
   }
   const { chain, end } = chainOf(path) ?? { chain: undefined, end: stats.size }

@@ -3,27 +3,34 @@ import { open } from 'node:fs/promises'
 import { createInterface } from 'node:readline'
 import { Readable } from 'node:stream'
 import { createGunzip } from 'node:zlib'
+import { rotatedFiles } from '../audit/file.js'
+import { parseEvent } from '../audit/parse.js'
 import type { AuditEvent } from '../domain/event.js'
 import type { Shell } from './shell.js'
 import { count } from './style.js'
 import { UsageFault } from './usage.js'
 
-const EVENT_NAME = 'narrowgate.request'
+/** Lines of the log's own, which are no events: the chain's statements, gaps, torn ends. */
+const OWN_LINE = /^\{"event":"narrowgate\.(?:chain|checkpoint|gap|torn)"/
 
 /**
- * The events of audit logs, in the order of the files: JSON lines, gzipped or not, `-` for standard input. Lines that
- * are no events of the gate are counted, and said on stderr at the end.
+ * The events of audit logs, in the order of the files: JSON lines in any of the gate's formats, gzipped or not, `-` for
+ * standard input. Lines that are no events of the gate are counted, and said on stderr at the end.
+ *
+ * @param options `phases`: also what came before a request's end, intents among it
  *
  * @throws UsageFault when a file can't be read, or none of them holds an event
  */
-export async function * auditEvents (shell: Shell, files: readonly string[]): AsyncGenerator<AuditEvent> {
+export async function * auditEvents (shell: Shell, files: readonly string[], options: { readonly phases?: boolean } = {}): AsyncGenerator<AuditEvent> {
   let events = 0
   let others = 0
   for (const file of files) {
     try {
       for await (const line of createInterface({ input: await openLog(shell, file), crlfDelay: Infinity })) {
-        const event = eventOf(line)
-        if (event !== undefined) { events++; yield event } else if (line.trim() !== '') others++
+        const event = parseEvent(line)
+        if (event === undefined) { if (line.trim() !== '' && !OWN_LINE.test(line)) others++; continue }
+        events++
+        if (options.phases === true || event.phase === undefined) yield event
       }
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException
@@ -35,7 +42,8 @@ export async function * auditEvents (shell: Shell, files: readonly string[]): As
   if (events === 0) throw new UsageFault(`${files.join(', ')} ${files.length === 1 ? 'holds' : 'hold'} no event of the gate's audit log`)
 }
 
-async function openLog (shell: Shell, file: string): Promise<Readable> {
+/** A log as a stream, unzipped. @throws the system's error when it can't be opened */
+export async function openLog (shell: Shell, file: string): Promise<Readable> {
   if (file === '-') return Readable.from([await shell.readInput()])
   const zipped = await isGzip(file)
   const stream = createReadStream(file)
@@ -55,16 +63,7 @@ async function isGzip (file: string): Promise<boolean> {
   }
 }
 
-/** An event of the plain format (audit/plain.ts), its time as epoch milliseconds. */
-function eventOf (line: string): AuditEvent | undefined {
-  let value: Record<string, unknown>
-  try {
-    value = JSON.parse(line) as Record<string, unknown>
-  } catch {
-    return undefined
-  }
-  if (typeof value !== 'object' || value === null || value['event'] !== EVENT_NAME) return undefined
-  const time = Date.parse(String(value['time']))
-  if (Number.isNaN(time) || typeof value['method'] !== 'string' || typeof value['bytesIn'] !== 'number') return undefined
-  return { ...value as unknown as AuditEvent, time }
+/** Each log with the files that the gate put aside from it, oldest first, gzipped ones included; what is named is there once. */
+export function withRotated (files: readonly string[]): string[] {
+  return [...new Set(files.flatMap(file => file === '-' ? [file] : [...rotatedFiles(file), file]))]
 }

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
+import { addAudit } from './audit.js'
 import type { CheckOptions } from './check.js'
 import type { DemoOptions } from './demo.js'
 import type { DoctorOptions } from './doctor.js'
@@ -148,6 +149,7 @@ const commands: ReadonlyArray<(program: Command, shell: Shell, finish: Finish) =
       .argument('<keyId>', 'first 8 or more hex digits of its sha256')
       .action((client: string, keyId: string, options: FileOptions) => finish(import('./keys-manage.js').then(({ revokeKey }) => revokeKey(shell, client, keyId, options))))
   },
+  addAudit,
   (program, shell, finish) => {
     const limits = program.command('limits').description('buckets of a running gate, where each number comes from, and who uses them')
       .option('--url <url>', 'the admin listener', 'http://127.0.0.1:9443')

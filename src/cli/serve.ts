@@ -10,6 +10,7 @@ import { DRAIN_MS, LoadFault, startGate } from '../server/gate.js'
  */
 export async function serve (options: { config: string }): Promise<number> {
   const log = pino({ level: process.env['NARROWGATE_LOG_LEVEL'] ?? 'info', base: null }, pino.destination({ dest: 2, sync: true }))
+  const usual = log.level
   let gate
   try {
     gate = await startGate({ configFile: options.config, environment: process.env, log })
@@ -24,6 +25,10 @@ export async function serve (options: { config: string }): Promise<number> {
   process.on('SIGHUP', () => {
     running.reopenAudit()
     running.reload().catch((error: unknown) => { log.error({ err: error }, 'a reload failed') })
+  })
+  process.on('SIGUSR2', () => {
+    log.level = log.level === usual ? 'debug' : usual
+    log.info({ level: log.level }, 'log level changed')
   })
   log.info({ url: running.url, adminUrl: running.adminUrl, pid: process.pid }, 'listening')
   return await new Promise(resolve => {

@@ -15,7 +15,7 @@ const ANY_ADDRESS: ReadonlySet<string> = new Set(['0.0.0.0', '::'])
  * @param now epoch milliseconds; time makes warnings, never errors
  */
 export function checkRules (yaml: ConfigYaml, now: number): Problem[] {
-  return [...notBuilt(yaml), ...listeners(yaml), ...origins(yaml), ...privateIssuers(yaml), ...exceptions(yaml, now), ...repetitions(yaml), ...unknownBuckets(yaml)]
+  return [...notBuilt(yaml), ...listeners(yaml), ...origins(yaml), ...privateIssuers(yaml), ...exceptions(yaml, now), ...repetitions(yaml), ...redaction(yaml), ...unknownBuckets(yaml)]
 }
 
 function notBuilt (yaml: ConfigYaml): Problem[] {
@@ -65,6 +65,12 @@ function listeners (yaml: ConfigYaml): Problem[] {
     problems.push(yaml.problem(['admin', 'port'], 'clients and operators need different ports'))
   }
   return problems
+}
+
+function redaction (yaml: ConfigYaml): Problem[] {
+  const redact = get(yaml.value, ['audit', 'redact'])
+  if (!Array.isArray(redact) || redact.length === 0 || get(yaml.value, ['audit', 'redactKey']) !== undefined) return []
+  return [yaml.problem(['audit', 'redact'], 'a hash without a key is undone by trying: redactKey is missing', { hint: 'add redactKey: { file: … } with 32 random bytes or more' })]
 }
 
 /** What stands only in a private network has to be said to. */

@@ -61,6 +61,7 @@ export function gateGauges ({ limits, links, audit, snapshot, expiries, reloads,
     { name: 'narrowgate_snapshot_clients', help: 'Clients of the snapshot in force', labels: [], read: () => [[{}, snapshot().policies.size]] },
     { name: 'narrowgate_reloads', help: 'Reloads by what became of them', labels: ['result'], read: () => [[{ result: 'swapped' }, reloads()], [{ result: 'refused' }, refusedReloads()]] },
     { name: 'narrowgate_audit_healthy', help: '1 while every audit sink takes lines', labels: [], read: () => [[{}, audit.healthy ? 1 : 0]] },
+    { name: 'narrowgate_audit_collector_up', help: '1 while a remote sink\'s collector takes what it is sent', labels: ['sink'], read: () => audit.sinks.flatMap(({ name, rejected, collector }): Row[] => rejected === undefined ? [] : [[{ sink: name }, collector === undefined ? 1 : 0]]) },
     { name: 'narrowgate_audit_events', help: 'Audit events by what became of them', labels: ['sink', 'state'], read: () => auditRows(audit) }
   ]
 }
@@ -68,9 +69,11 @@ export function gateGauges ({ limits, links, audit, snapshot, expiries, reloads,
 declare function statusOf (): ReturnType<Links['status']> extends Iterable<infer One> ? One : never
 
 function * auditRows (audit: AuditLog): Iterable<Row> {
-  for (const { name: sink, written, spooled, dropped } of audit.sinks) {
+  for (const { name: sink, made, written, spooled, dropped, rejected } of audit.sinks) {
+    yield [{ sink, state: 'made' }, made]
     yield [{ sink, state: 'written' }, written]
     yield [{ sink, state: 'spooled' }, spooled]
     yield [{ sink, state: 'dropped' }, dropped]
+    if (rejected !== undefined) yield [{ sink, state: 'rejected' }, rejected]
   }
 }

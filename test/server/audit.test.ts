@@ -1,12 +1,12 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { generateKeyPairSync } from 'node:crypto'
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { appendFileSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { gunzipSync } from 'node:zlib'
+import { gunzipSync, gzipSync } from 'node:zlib'
 import t from 'tap'
 import { createAuditLog } from '../../src/audit/log.js'
 import type { AuditEvent } from '../../src/domain/event.js'
@@ -15,6 +15,7 @@ import { parseEvent } from '../../src/audit/parse.js'
 import { verify } from '../../src/audit/verify.js'
 import { LongRequests } from '../../src/server/long-requests.js'
 import type { GateExchange } from '../../src/server/stages.js'
+import { narrowgate } from '../cli/shell.js'
 import { filesOf, ocsfProblem } from '../support/audit-check.js'
 import { client, ENVIRONMENT, later, request, respond, startRig, startStub, until, writeFolder, type Rig } from '../support/gate.js'
 import { auditFiles, killRounds, readOutcomes, startUpstream } from '../support/kill-rounds.mjs'
@@ -28,14 +29,16 @@ const ask = async (rig: Rig, line: string): Promise<number> => (await rig.ask(re
 const eventsOf = (path: string): AuditEvent[] => readFileSync(path, 'utf8').split('\n').flatMap(text => parseEvent(text) ?? [])
 interface Sinks { healthy: boolean, made: number, sinks: Array<{ name: string, made: number, written: number, spooled: number, dropped: number }> }
 const auditOf = async (rig: Rig): Promise<Sinks> => JSON.parse((await rig.admin('/readyz')).text).audit
+/** said, so that no default can make these tests say nothing */
+const ALL = 'format: ocsf, chain: true, delivery: required'
 const keyText = generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }) as string
 
 t.test('a write is on the disk before it is forwarded, and its outcome follows under the same id', async t => {
-  const rig = await startRig(t, { org: stub.origin, policies, files: { 'key.pem': keyText }, audit: '{ key: { file: key.pem }, sinks: [{ file: { path: ./audit-ocsf.jsonl, format: ocsf, chain: true, delivery: required } }] }' })
+  const rig = await startRig(t, { org: stub.origin, policies, files: { 'key.pem': keyText }, audit: `{ key: { file: key.pem }, sinks: [{ file: { path: ./audit-ocsf.jsonl, ${ALL} } }] }` })
   const path = join(rig.folder, 'audit-ocsf.jsonl')
   let then = ''
   const usual = stub.answer
-  stub.answer = (_, socket) => { then = readFileSync(path, 'utf8'); socket.write(respond(200, '{}', ['X-Okta-Request-Id: okta-1'])) }
+  stub.answer = ({ method }, socket) => { if (method === 'POST') then = readFileSync(path, 'utf8'); socket.write(respond(200, '{}', ['X-Okta-Request-Id: okta-1'])) }
   t.equal(await ask(rig, POST('00u1abcdefghijklmnop')), 200)
   stub.answer = usual
   const before = then.split('\n').flatMap(text => parseEvent(text) ?? [])
@@ -55,7 +58,7 @@ t.test('a full disk: no write goes un-audited, reads go on, and it recovers by i
   mkdirSync(small)
   execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', small])
   t.teardown(() => { execFileSync('umount', ['-l', small]) })
-  const rig = await startRig(t, { org: stub.origin, policies, audit: `{ sinks: [{ file: { path: ${small}/audit.jsonl, format: ocsf, chain: true, delivery: required } }] }` })
+  const rig = await startRig(t, { org: stub.origin, policies, audit: `{ sinks: [{ file: { path: ${small}/audit.jsonl, ${ALL} } }] }` })
   t.equal(await ask(rig, POST('00u1')), 200)
   try { for (;;) writeFileSync(join(small, 'filler'), Buffer.alloc(4096), { flag: 'a' }) } catch { /* full */ }
   const before = stub.requests.length
@@ -63,7 +66,7 @@ t.test('a full disk: no write goes un-audited, reads go on, and it recovers by i
   for (let i = 0; i < 30; i++) statuses.push(await ask(rig, POST(`full${i}`)))
   const refused = statuses.filter(status => status === 503).length
   t.ok(refused > 20, `${refused} of 30 refused`)
-  const forwarded = stub.requests.slice(before).map(({ target }) => target)
+  const forwarded = stub.requests.slice(before).filter(({ method }) => method === 'POST').map(({ target }) => target)
   t.equal(forwarded.length, 30 - refused)
   const written = eventsOf(`${small}/audit.jsonl`)
   for (const target of forwarded) t.ok(written.some(({ phase, path }) => phase === 'intent' && path === target), `${target} has its intent`)
@@ -81,7 +84,7 @@ t.test('a full disk: no write goes un-audited, reads go on, and it recovers by i
 t.test('kill -9 under writes: what reached Okta has its intent, what has no end is unknown, the chain holds', async t => {
   const upstream = await startUpstream()
   t.teardown(() => { upstream.close() })
-  const { configFile, folder } = await writeFolder(t, { org: upstream.origin, policies, audit: '{ sinks: [{ file: { path: ./audit.jsonl, format: ocsf, chain: true, delivery: required, rotate: { maxBytes: 262144 } } }] }' })
+  const { configFile, folder } = await writeFolder(t, { org: upstream.origin, policies, audit: `{ sinks: [{ file: { path: ./audit.jsonl, ${ALL}, rotate: { maxBytes: 262144 } } }] }` })
   const start = async (): Promise<{ url: string, child: ReturnType<typeof spawn> }> => await serve(configFile)
   const { answered } = await killRounds({ start, key: app.key, rounds: 1, loadMs: 1500, perSecond: 300 })
   t.ok(answered > 50, `${answered} writes were answered`)
@@ -114,7 +117,7 @@ t.test('a collector that is down is spooled for, and gets everything in order wh
     org: stub.origin,
     policies,
     files: { 'key.pem': keyText, hmac: 'hmac-CANARY-key' },
-    audit: `{ key: { file: key.pem }, sinks: [{ file: { path: ./audit-ocsf.jsonl, format: ocsf, chain: true, delivery: required } }, { https: { url: 'http://127.0.0.1:${(collector.address() as AddressInfo).port}/in', hmacKey: { file: hmac }, delivery: required } }] }`
+    audit: `{ key: { file: key.pem }, sinks: [{ file: { path: ./audit-ocsf.jsonl, ${ALL} } }, { https: { url: 'http://127.0.0.1:${(collector.address() as AddressInfo).port}/in', hmacKey: { file: hmac }, format: ocsf, delivery: required } }] }`
   })
   for (let i = 0; i < 40; i++) t.equal(await ask(rig, i % 2 === 0 ? GET : POST(`00u${i}`)), 200)
   const [, sink] = (await auditOf(rig)).sinks
@@ -133,7 +136,7 @@ t.test('what is planted in a request is in no sink, log, metric or answer', asyn
     org: stub.origin,
     policies,
     files: { hash: 'a key of thirty-two bytes or more' },
-    audit: '{ redact: [login], redactKey: { file: hash }, sinks: [{ file: { path: ./audit-ocsf.jsonl, format: ocsf, chain: true, delivery: required } }, { file: { path: ./audit.jsonl, format: plain, chain: false, delivery: required } }, { file: { path: ./ecs.jsonl, format: ecs, chain: true, delivery: required } }] }'
+    audit: `{ redact: [login], redactKey: { file: hash }, sinks: [{ file: { path: ./audit-ocsf.jsonl, ${ALL} } }, { file: { path: ./audit.jsonl, format: plain, chain: false, delivery: buffered } }, { file: { path: ./ecs.jsonl, format: ecs, chain: true } }] }`
   })
   const headers = ['X-Secret: CANARY', 'Cookie: sid=CANARY', 'User-Agent: CANARY', 'X-Forwarded-For: CANARY']
   const bodies = ['{"profile":{"login":"CANARY@example.com"},"credentials":{"password":{"value":"CANARY"}}}', 'CANARY']
@@ -168,6 +171,59 @@ t.test('a request that outlives a minute leaves a linked event before its end', 
   long.end(exchange)
   long.sweep(200_000, event => { events.push(event) })
   t.equal(events.length, 1, 'once')
+})
+
+t.test('narrowgate audit: query, report, tail and verify over every format and over rotated files', async t => {
+  const rig = await startRig(t, {
+    org: stub.origin,
+    policies,
+    files: { 'key.pem': keyText },
+    audit: `{ key: { file: key.pem }, sinks: [{ file: { path: ./audit-ocsf.jsonl, ${ALL} } }, { file: { path: ./plain.jsonl, format: plain, chain: false, delivery: buffered } }, { file: { path: ./ecs.jsonl, format: ecs, chain: true, delivery: required } }] }`
+  })
+  await ask(rig, GET)
+  await ask(rig, POST('00u1abcdefghijklmnop'))
+  await ask(rig, 'POST /api/v1/groups')
+  const file = (name: string): string => join(rig.folder, name)
+  await rig.gate.drain(500)
+  renameSync(file('audit-ocsf.jsonl'), file('audit-ocsf.jsonl.20261122T101500123Z'))
+  writeFileSync(file('audit-ocsf.jsonl.20261122T101500123Z.gz'), gzipSync(readFileSync(file('audit-ocsf.jsonl.20261122T101500123Z'))))
+  rmSync(file('audit-ocsf.jsonl.20261122T101500123Z'))
+  const query = async (name: string, ...more: string[]): Promise<string[]> => (await narrowgate(['audit', 'query', file(name), ...more])).out.split('\n').slice(0, -1)
+  const gz = 'audit-ocsf.jsonl.20261122T101500123Z.gz'
+  for (const name of [gz, 'plain.jsonl', 'ecs.jsonl']) {
+    t.equal((await query(name)).length, 3, name)
+    t.match(await query(name, '--outcome', 'refused'), [/refused app\/[0-9a-f]{8} {2}POST \/api\/v1\/groups .*no_rule/], name)
+    t.equal((await query(name, '--operation', 'deactivateUser', '--all')).length, name === 'plain.jsonl' ? 1 : 2, 'with its intent, where the sink has promised one')
+    t.equal((await query(name, '--resource', '00u1abcdefghijklmnop')).length, 1)
+    t.same(await query(name, '--since', '2099-01-01'), [])
+  }
+  const [one] = await query('plain.jsonl', '--client', 'app', '--outcome', 'allowed', '--json')
+  t.match(JSON.parse(one!), { event: 'narrowgate.request', client: 'app' })
+  t.equal((await query(gz, '--id', JSON.parse(one!).id)).length, 1)
+  t.equal((await narrowgate(['audit', 'query', file('plain.jsonl'), '--client', 'nobody'])).code, 1)
+  t.equal((await narrowgate(['audit', 'query', file('plain.jsonl'), '--outcome', 'x'])).code, 2)
+
+  const now = Date.now()
+  const report = await narrowgate(['audit', 'report', file('ecs.jsonl'), '--policies', file('policies')], { now })
+  t.match(report.out, /app {2}3 calls, 2 allowed[\s\S]*refused +no_rule 1[\s\S]*unused +createUser, getUser/)
+  t.match(JSON.parse((await narrowgate(['audit', 'report', file(gz), '--json'], { now })).out), { clients: [{ client: 'app', calls: 3, refused: { no_rule: 1 } }] })
+
+  const verified = await narrowgate(['audit', 'verify', file(gz), '--key', file('key.pem')])
+  t.match(verified, { code: 0, out: /intact: 1 file, 4 events/ })
+  t.equal((await narrowgate(['audit', 'verify', file('ecs.jsonl'), '--key', file('key.pem'), '--anchor', file('ecs.jsonl')])).code, 0)
+  const lines = readFileSync(file('ecs.jsonl'), 'utf8').split(/(?<=\n)/)
+  writeFileSync(file('cut.jsonl'), lines.slice(0, -2).join(''))
+  t.match(await narrowgate(['audit', 'verify', file('cut.jsonl'), '--key', file('key.pem'), '--anchor', file('ecs.jsonl')]), { code: 1, out: /truncated: the log ends at event \d/ })
+  writeFileSync(file('ecs.jsonl'), lines.with(2, lines[2]!.replace('app', 'apq')).join(''))
+  t.match(await narrowgate(['audit', 'verify', file('ecs.jsonl')]), { code: 1, out: /ecs\.jsonl:3 changed: event 3/ })
+  t.equal((await narrowgate(['audit', 'verify', file('ecs.jsonl'), '--key', file('narrowgate.yaml')])).code, 2)
+
+  const stop = new AbortController()
+  setTimeout(() => { appendFileSync(file('plain.jsonl'), `${one!}\n`) }, 100)
+  setTimeout(() => { stop.abort() }, 700)
+  const followed = await narrowgate(['audit', 'tail', file('plain.jsonl'), '--lines', '1'], { stop: stop.signal, color: true })
+  t.equal(followed.out.split('\n').length, 3, 'the last line, and the one that came')
+  t.ok(followed.out.includes('\x1b[32mallowed'))
 })
 
 t.test('without a sink that asks for it there is no intent', async t => {
