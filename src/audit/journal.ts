@@ -45,6 +45,8 @@ export interface JournalOptions {
   readonly maxAgeMs?: number
   /** lines that a new file has to hold: intents of requests that are not over */
   readonly carry?: () => readonly string[]
+  /** a line of the journal's own, or one that was carried over, is in the file */
+  readonly onExtra?: (line: string) => void
   /** what was waiting has been tried */
   readonly onWritten?: () => void
 }
@@ -262,6 +264,7 @@ export class Journal implements DurableSink {
   /** One line outside the queue, at once. */
   #append (line: string): void {
     this.#put([line])
+    this.options.onExtra?.(line)
   }
 
   #writePending (): void {

@@ -51,7 +51,7 @@ export class Spool implements DurableSink {
     this.#waiting = lines
     this.#bytes = bytes
     this.#delivery = createDelivery(this.#backlog(), sender, processTiming, random)
-    this.#journal = new Journal(name, fileDisk(this.#path), processTiming, { maxBytes: SEGMENT_BYTES, carry: options.carry, onWritten: () => { this.#delivery.wake() } })
+    this.#journal = new Journal(name, fileDisk(this.#path), processTiming, { maxBytes: SEGMENT_BYTES, carry: options.carry, onExtra: line => { this.#count(line) }, onWritten: () => { this.#delivery.wake() } })
     this.#delivery.wake()
   }
 
@@ -92,17 +92,20 @@ export class Spool implements DurableSink {
     const bytes = Buffer.byteLength(line)
     if (this.#bytes + bytes > this.options.maxBytes) { this.#dropped++; this.#unreported++; return false }
     if (this.#unreported > 0) this.#reportGap()
-    this.#bytes += bytes
-    this.#waiting++
+    this.#count(line)
     return true
+  }
+
+  #count (line: string): void {
+    this.#bytes += Buffer.byteLength(line)
+    this.#waiting++
   }
 
   /** Where lines are missing, the log itself says so. */
   #reportGap (): void {
     const gap = gapLine(this.#unreported, processTiming.now())
     this.#unreported = 0
-    this.#bytes += gap.length
-    this.#waiting++
+    this.#count(gap)
     this.#journal.write(gap)
   }
 
@@ -127,7 +130,7 @@ export class Spool implements DurableSink {
     let bytes = 0
     files.forEach(({ path }, i) => {
       const text = readFileSync(path).subarray(i === 0 ? offset : 0)
-      bytes += text.length
+      bytes += text.lastIndexOf(0x0a) + 1
       for (let end = text.indexOf(0x0a); end >= 0; end = text.indexOf(0x0a, end + 1)) lines++
     })
     return { lines, bytes }

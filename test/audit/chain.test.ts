@@ -104,7 +104,7 @@ t.test('who rewrites the whole chain is stopped by the signatures, who cuts the 
 t.test('a thousand random edits, and each is found', async t => {
   const path = join(t.testdir(), 'audit.jsonl')
   const anchors: string[] = []
-  await write(path, 0, 300, { anchors })
+  await write(path, 0, 80, { anchors })
   const whole = readFileSync(path)
   const anchor = readStatement(anchors.at(-1)!)!
   let seed = 12345

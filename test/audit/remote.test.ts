@@ -1,5 +1,5 @@
 import { createHmac, createSecretKey } from 'node:crypto'
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { appendFileSync, existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -45,18 +45,20 @@ function collector (): { sender: Sender, got: string[], state: { down: string | 
 t.test('what a collector does not take waits on the disk, and arrives in order when it does', async t => {
   const { sender, got, state } = collector()
   const folder = join(t.testdir(), 'spool')
-  const spool = new Spool('test', { folder, maxBytes: 1e8 }, sender, noPause)
+  const spool = new Spool('test', { folder, maxBytes: 1e8, carry: () => [line(9999)] }, sender, noPause)
   state.down = 'ECONNREFUSED'
   for (let i = 0; i < 8000; i++) { spool.write(line(i, 'x'.repeat(800))); if (i % 500 === 0) await nextTurn() }
   spool.flush()
-  t.match(spool.status, { healthy: true, spooled: 8000, written: 0, dropped: 0 })
+  const carried = spool.status.spooled - 8000
+  t.ok(carried >= 1, 'open intents go into each new file, too')
+  t.match(spool.status, { healthy: true, written: 0, dropped: 0 })
   t.ok(await until(() => spool.status.collector === 'ECONNREFUSED'), 'said')
   t.ok(readdirSync(folder).filter(name => name.startsWith('events')).length >= 3, 'in several files')
   t.equal(statSync(folder).mode & 0o777, 0o700)
   state.down = undefined
   t.ok(await until(() => spool.status.spooled === 0, 10_000))
-  t.same(got.map(idOf), Array.from({ length: 8000 }, (_, i) => `e${i}`))
-  t.match(spool.status, { healthy: true, spooled: 0, written: 8000, collector: undefined })
+  t.same(got.map(idOf).filter(id => id !== 'e9999'), Array.from({ length: 8000 }, (_, i) => `e${i}`))
+  t.match(spool.status, { healthy: true, spooled: 0, written: 8000 + carried, collector: undefined })
   t.ok(await until(() => readdirSync(folder).filter(name => name.startsWith('events')).length === 1), 'what was taken is gone')
   await spool.close(500)
 })
@@ -76,9 +78,14 @@ t.test('what a process leaves, the next one sends', async t => {
   t.ok(await until(() => second.got.length === 102))
   t.same(second.got.map(idOf), Array.from({ length: 102 }, (_, i) => `e${i}`))
   await after.close(500)
+  appendFileSync(join(folder, 'events.jsonl'), '{"torn')
   const third = collector()
   const last = new Spool('test', { folder, maxBytes: 1e8 }, third.sender, noPause)
   t.equal(last.status.spooled, 0, 'nothing is sent twice after a clean end')
+  last.write(line(102))
+  t.ok(await until(() => third.got.length === 2))
+  t.match(JSON.parse(third.got[0]!), { event: 'narrowgate.torn', bytes: 6 })
+  t.match(last.status, { spooled: 0, written: 2 })
   await last.close(100)
 })
 
