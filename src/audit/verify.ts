@@ -162,9 +162,10 @@ class Walk {
     // What stands in files that are not shown can't be compared.
     if (this.#firstSeq === undefined || seq < this.#firstSeq) return
     const found = this.#anchored.get(seq)
-    if (found === undefined) {
-      const last = this.#state?.seq ?? 0
-      this.#note(seq > last ? 'truncated' : 'removed', seq > last ? `the log ends at event ${last}; an anchor of ${new Date(statement.time).toISOString()} knows event ${seq}` : `event ${seq}, which an anchor knows, is missing`, true)
+    const last = this.#state?.seq ?? 0
+    // The anchor was a line of the chain itself: the one after what it states.
+    if (found === undefined || last <= seq) {
+      this.#note(last <= seq ? 'truncated' : 'removed', last <= seq ? `the log ends at event ${last}; an anchor of ${new Date(statement.time).toISOString()} knows event ${seq + 1}` : `event ${seq}, which an anchor knows, is missing`, true)
     } else if (found.hash !== hash) this.#findings.push({ file: found.file, line: found.line, what: 'changed', message: `event ${seq} has another hash than an anchor of ${new Date(statement.time).toISOString()} says: something up to here was rewritten` })
   }
 
