@@ -68,7 +68,7 @@ t.test('docs/operations.md is true of the code', async t => {
   t.ok(metrics.length > 10)
   for (const name of metrics) t.match(guide, new RegExp(`\\b${name}\\b`), `it names ${name}`)
   for (const [name] of guide.matchAll(/\bnarrowgate_\w+\b/g)) t.ok(metrics.includes(name) || /^narrowgate_(process|nodejs)_$/.test(name), `${name} is a metric`)
-  for (const [, command, rest] of guide.matchAll(/^\| `narrowgate ((?:keys |upstream |audit )?[a-z]+)([^`]*)`/gm)) {
+  for (const [, command, rest] of guide.matchAll(/^\| `narrowgate ((?:keys |upstream |audit |limits (?=plan))?[a-z]+)([^`]*)`/gm)) {
     const { out } = await narrowgate([...command!.split(' '), '--help'])
     for (const [flag] of rest!.matchAll(/(?<=[ [])--?[a-z-]+/g)) t.match(out, new RegExp(`(^|[ ,])${flag}\\b`, 'm'), `${command} has ${flag}`)
     for (const [flag] of out.matchAll(/--(?!help)[a-z-]+/g)) t.match(guide, flag, `the guide names ${flag} of ${command}`)
