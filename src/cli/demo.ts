@@ -129,7 +129,7 @@ Up until Ctrl-C. To try:
   curl -i -H "Authorization: SSWS $KEY" '${gate.url}/api/v1/users?limit=2'
   curl -s ${gate.adminUrl}/readyz
   curl -s ${gate.adminUrl}/metrics
-  tail -f ${folder}/audit.jsonl
+  narrowgate audit tail ${folder}/audit.jsonl
   narrowgate explain -c ${folder}/narrowgate.yaml --client account-self-service DELETE /api/v1/users/${user}
 Change a file in ${folder}/policies: the gate takes it up by itself.
 `)

@@ -69,7 +69,7 @@ limits:
   # What Okta grants the service app itself: its principal rate limit, 50% unless you changed it there.
   credentialShare: 50%
 audit:
-  # One JSON line per request.
+  # One JSON line per request: an OCSF event.
   sinks: [{ stdout: {} }]
 `
 }

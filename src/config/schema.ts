@@ -89,7 +89,7 @@ const some = (items: TSchema) => Type.Optional(Type.Array(items, { minItems: 1, 
 
 /** What every sink may say: how its lines look, which events it takes, and whether a write waits for it. */
 const everySink = {
-  format: oneOf(['ocsf', 'ecs', 'plain'], 'plain'),
+  format: oneOf(['ocsf', 'ecs', 'plain'], 'ocsf'),
   filter: Type.Optional(strict({
     outcomes: some(oneOf(['allowed', 'refused', 'limited', 'failed', 'aborted', 'unknown'])),
     clients: some(text('must be a client id')),
@@ -113,7 +113,7 @@ const sinks = {
     path: Type.String({ format: 'file-path' }),
     ...everySink,
     delivery: delivery('buffered'),
-    chain: Type.Boolean({ default: false, description: 'a hash chain, with checkpoints that audit.key signs' }),
+    chain: Type.Boolean({ default: true, description: 'a hash chain, with checkpoints that audit.key signs' }),
     rotate: withDefault({
       maxBytes: Type.Integer({ minimum: 65_536, default: 104_857_600, errorMessage: 'must be bytes, 65536 or more' }),
       maxHours: Type.Integer({ minimum: 1, maximum: 8_760, default: 24, errorMessage: 'must be hours, 1 to 8760' }),

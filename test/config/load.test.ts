@@ -67,8 +67,8 @@ t.test('a file is compiled: paths absolute, percentages as parts, dates to the e
       redact: [],
       spool: '/etc/narrowgate/spool',
       sinks: [
-        { kind: 'stdout', format: 'plain', delivery: 'buffered' },
-        { kind: 'file', path: '/etc/narrowgate/log/audit.jsonl', format: 'plain', delivery: 'buffered', chain: false, rotate: { maxBytes: 104_857_600, maxHours: 24 } }
+        { kind: 'stdout', format: 'ocsf', delivery: 'buffered' },
+        { kind: 'file', path: '/etc/narrowgate/log/audit.jsonl', format: 'ocsf', delivery: 'buffered', chain: true, rotate: { maxBytes: 104_857_600, maxHours: 24 } }
       ]
     },
     production: true
@@ -95,7 +95,7 @@ t.test('what is left out has the safe default', async t => {
     admin: { host: '127.0.0.1', port: 9443 },
     policies: { path: '/etc/narrowgate/policies' },
     limits: { ceiling: 0.5, store: 'memory', org: {}, credentialShare: 0.5, concurrency: 75 },
-    audit: { sinks: [{ kind: 'stdout', format: 'plain', delivery: 'buffered' }] },
+    audit: { sinks: [{ kind: 'stdout', format: 'ocsf', delivery: 'buffered' }] },
     production: false,
     workers: 1
   })
