@@ -18,8 +18,8 @@ export interface Presented {
   readonly method: string
   /** without the query */
   readonly path: string
-  /** of the connection, or of a balancer that is believed; only asked for when there is no Authorization header */
-  readonly certificate: () => Certificate | undefined
+  /** of the connection, or of a balancer that is believed; why it is not; undefined: there is none. Only asked for when there is no Authorization header */
+  readonly certificate: () => Certificate | Rejection | undefined
 }
 
 /** A known caller, and the proof that has still to be consumed. */
@@ -123,7 +123,8 @@ export function createCallers ({ publicUrl, skewSeconds, keys, keyPairs, tokens,
       const { authorization } = presented
       if (authorization === undefined || authorization === '') {
         const certificate = certificates.size === 0 ? undefined : presented.certificate()
-        return certificate === undefined ? reject('no_credential') : certificates.identify(certificate, now)
+        if (certificate === undefined) return reject('no_credential')
+        return isRejection(certificate) ? certificate : certificates.identify(certificate, now)
       }
       const bound = readDpopAuthorization(authorization)
       if (bound !== undefined && bound !== '' && isJwtShaped(bound)) return dpop(bound, presented, now)

@@ -1,4 +1,5 @@
 import type { AddressInfo } from 'node:net'
+import type { Server as TlsServer } from 'node:tls'
 import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
 import type { AuditLog } from '../audit/log.js'
@@ -6,7 +7,7 @@ import { createFailures } from '../clients/failures.js'
 import { compileNetworks } from '../clients/networks.js'
 import { SeenOnceInMemory } from '../clients/seen-once.js'
 import { ephemeralTokenKeys, type TokenKeys } from '../clients/token-keys.js'
-import type { Config, SecretReference } from '../config/config.js'
+import type { Config } from '../config/config.js'
 import type { Environment } from '../config/secret-files.js'
 import { watch, type Watch } from '../config/watch.js'
 import { formatProblem, hasErrors, type Problem } from '../domain/problem.js'
@@ -22,7 +23,8 @@ import { loadEverything, type Loaded } from './load.js'
 import { gateGauges } from './gauges.js'
 import { LongRequests } from './long-requests.js'
 import { Metrics } from './metrics.js'
-import { buildProxy, type ListenerTls } from './proxy.js'
+import { buildProxy } from './proxy.js'
+import { TlsListener, tlsOf } from './listener-tls.js'
 import { OwnAffairs } from './own-affairs.js'
 import type { Road } from './road.js'
 import type { Snapshot } from './snapshot.js'
@@ -99,6 +101,8 @@ export class Gate {
   #again = false
   #draining = false
   #proxy: FastifyInstance | undefined
+  /** absent: plain HTTP */
+  #tls: TlsListener | undefined
   #closeUnused: () => void = () => {}
   #admin: FastifyInstance | undefined
 
@@ -148,8 +152,9 @@ export class Gate {
       nobody
     }
     this.#long.start(road.clock, road.record)
-    const tls = tlsOf(loaded)
+    const tls = tlsOf(loaded.config, loaded.secrets)
     this.#proxy = buildProxy(road, this.#log, tls)
+    if (tls !== undefined) this.#tls = new TlsListener(this.#proxy.server as unknown as TlsServer, tls)
     this.#closeUnused = trackUnused(this.#proxy.server, tls !== undefined)
     this.#admin = buildAdmin(() => this.#readiness(), this.#metrics.registry, async () => ({ store: this.#kept.status, upstreams: await this.#kept.view(performance.timeOrigin + performance.now()) }))
     await within(START_MS, Promise.all([this.#links.warm(), this.#own.learn()]))
@@ -216,6 +221,7 @@ export class Gate {
     try {
       loaded = await loadEverything(this.#options.configFile, this.#options.environment, Date.now())
       if (isUsable(loaded)) {
+        this.#renewTls(loaded)
         this.#snapshot = this.#compose(loaded)
         this.#reloads++
         this.#note(loaded, true)
@@ -230,6 +236,12 @@ export class Gate {
     this.#refusedReloads++
     this.#note(loaded, false)
     return { swapped: false, problems: loaded.problems }
+  }
+
+  /** @throws when node can't work with it: the whole reload fails then */
+  #renewTls ({ config, secrets }: Usable): void {
+    const renewal = this.#tls?.renew(tlsOf(config, secrets))
+    if (renewal === 'renewed') this.#log.info(this.#tls!.shown, 'the client listener has new TLS files: they hold from the next handshake on')
   }
 
   #compose (loaded: Usable): Snapshot {
@@ -295,12 +307,6 @@ function after (ms: number, callback: () => void): () => void {
   return () => { clearTimeout(timer) }
 }
 
-/** TLS material of the client listener. */
-function tlsOf ({ config: { listen: { tls } }, secrets }: Usable): ListenerTls | undefined {
-  const text = (reference: SecretReference | undefined): string | undefined => reference === undefined ? undefined : secrets.get(reference)!.reveal()
-  return tls === undefined ? undefined : { cert: text(tls.cert)!, key: text(tls.key)!, ca: text(tls.clientCa), crl: text(tls.crl) }
-}
-
 /** An emulator or a stub on this machine has no account of the gate's to find out about. */
 function isRealOrg (config: Config): boolean {
   return [...config.upstreams.values()].every(upstream => upstream.org.startsWith('https:'))
@@ -311,11 +317,11 @@ function upstreamsOf (config: Config, links: ReadonlyMap<string, UpstreamLink>, 
     [name, composeUpstream(name, org, config.publicUrl, links.get(name)!, timeouts, config.limits, policies.catalog.operations)]))
 }
 
-/** What a running gate can't change: sockets that are open already, and sinks. */
+/** What a running gate can't change: sockets that are open already, whether they speak TLS and ask for certificates, and sinks. */
 function needsRestart (before: Config, now: Config | undefined): string | undefined {
   if (now === undefined) return undefined
   const fixed = ({ listen: { host, port, tls }, admin, audit }: Config): string[] =>
-    [[host, port, tls], admin, audit].map(value => JSON.stringify(value, (name, part: unknown) => name === 'place' ? undefined : part))
+    [[host, port, tls !== undefined, tls?.clientCa !== undefined], admin, audit].map(value => JSON.stringify(value, (name, part: unknown) => name === 'place' ? undefined : part))
   const [listen, adminNow, auditNow] = fixed(now)
   const old = fixed(before)
   if (listen !== old[0]) return 'listen'

@@ -3,6 +3,8 @@ import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import type { Presented } from '../clients/callers.js'
 import type { Certificate } from '../clients/mtls.js'
+import { reject, type Rejection } from '../domain/rejection.js'
+import { isOutdated } from './listener-tls.js'
 import type { GateExchange, RawRequest } from './stages.js'
 
 /** What a request shows of its sender; the costly part only when it is asked for. */
@@ -29,17 +31,35 @@ export class PresentedCall implements Presented {
    * Of the connection itself when its authority is known to the listener and its revocation list does not name it;
    * from a trusted proxy that ends TLS the one that it saw, and never the proxy's own (RFC 9440 section 2).
    */
-  certificate (): Certificate | undefined {
+  certificate (): Certificate | Rejection | undefined {
     const { certificates, clientCertHeader, trustedProxies } = this.#exchange.snapshot
     if (certificates === undefined || this.#socket === undefined) return undefined
     if (clientCertHeader === true && trustedProxies?.contains(this.#socket.remoteAddress ?? '') === true) {
       const header = textOf(this.#headers['client-cert'])
-      return header === undefined ? undefined : certificates.fromHeader(header)
+      return header === undefined ? undefined : certificates.fromHeader(header) ?? reject('bad_credential', { causes: ['the Client-Cert header holds no certificate'] })
     }
     const socket = this.#socket as Partial<TLSSocket>
-    const certificate = socket.authorized === true ? socket.getPeerX509Certificate?.() : undefined
-    return certificate === undefined ? undefined : certificates.fromDer(certificate.raw)
+    const certificate = socket.getPeerX509Certificate?.()
+    if (certificate === undefined) return undefined
+    return whyNot(socket) ?? certificates.fromDer(certificate.raw)
   }
+}
+
+/** OpenSSL's verdicts as node has them, in words for the holder of the certificate. */
+const VERDICTS: ReadonlyMap<string, string> = new Map([
+  ['CERT_REVOKED', 'the client certificate is revoked'],
+  ['CERT_HAS_EXPIRED', 'the client certificate has expired'],
+  ['CERT_NOT_YET_VALID', 'the client certificate is not valid yet: is the clock right?'],
+  ['CRL_HAS_EXPIRED', 'the revocation list of this gate is out of date: tell its operators'],
+  ['CRL_NOT_YET_VALID', 'the revocation list of this gate is not valid yet: tell its operators'],
+  ['UNABLE_TO_GET_CRL', 'this gate has no revocation list of an authority of the client certificate: tell its operators']
+])
+
+function whyNot (socket: Partial<TLSSocket>): Rejection | undefined {
+  if (isOutdated(socket)) return reject('bad_credential', { causes: ['this connection is older than what the gate goes by in judging certificates: connect anew'] })
+  if (socket.authorized === true) return undefined
+  const code = String(socket.authorizationError)
+  return reject('bad_credential', { causes: [VERDICTS.get(code) ?? 'the client certificate is of no authority that this gate knows'], detail: `client certificate: ${code}` })
 }
 
 /** Node joins repeated lines of such a header by a comma, which no JWT and no byte sequence has. */

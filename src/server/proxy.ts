@@ -9,6 +9,7 @@ import { writeRejection } from './answer.js'
 import { listenForBadClients } from './bad-clients.js'
 import { declaresBody } from './body.js'
 import { isClosing, noteArriving } from './connection.js'
+import { contextOf, type ListenerTls } from './listener-tls.js'
 import type { Road } from './road.js'
 import { recordEvent } from './record.js'
 import { sourceOf } from './source.js'
@@ -18,15 +19,6 @@ import { travel } from './travel.js'
 
 declare module 'fastify' {
   interface FastifyRequest { exchange: GateExchange | null }
-}
-
-/** TLS material of the client listener; absent: plain HTTP. */
-export interface ListenerTls {
-  readonly cert: string
-  readonly key: string
-  /** client certificates are asked for, and believed when one of these authorities issued them */
-  readonly ca?: string
-  readonly crl?: string
 }
 
 /** Node's own limits of the client listener, from security.md ("Must do" 11). A missing Host is refused by judge: node would answer by itself. */
@@ -54,7 +46,7 @@ export function buildProxy (road: Road, log: Logger, tls?: ListenerTls): Fastify
     bodyLimit: Number.MAX_SAFE_INTEGER,
     frameworkErrors: (error: unknown, request: FastifyRequest, reply: FastifyReply) => { lost(road, log, error, request, reply) },
     clientErrorHandler: () => {},
-    ...tls === undefined ? { http: PARSER } : { https: { ...PARSER, ...tls, ...tls.ca === undefined ? {} : { requestCert: true, rejectUnauthorized: false }, minVersion: 'TLSv1.2', ALPNProtocols: ['http/1.1'] } }
+    ...tls === undefined ? { http: PARSER } : { https: { ...PARSER, ...contextOf(tls), ...tls.ca === undefined ? {} : { requestCert: true, rejectUnauthorized: false }, ALPNProtocols: ['http/1.1'] } }
   }
   const app = fastify(options) as unknown as FastifyInstance
   const server = app.server as HttpServer

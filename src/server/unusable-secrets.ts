@@ -4,6 +4,7 @@ import type { Config, SecretReference } from '../config/config.js'
 import type { Problem } from '../domain/problem.js'
 import type { Secret } from '../domain/secret.js'
 import { readSigningKey } from '../upstream/signing-key.js'
+import { isUsableTls, revocationLists, tlsOf } from './listener-tls.js'
 
 /**
  * Secrets that were read and can't be used: a signing key that is none, a certificate that does not fit its key.
@@ -20,16 +21,14 @@ export async function unusableSecrets (config: Config, secrets: ReadonlyMap<Secr
       if (key !== undefined && !await isSigningKey(key)) say(reference, 'this is no signing key', 'give a private key as PEM or JWK, RSA (RS256) or P-256 (ES256)')
     }
   }
-  const { tls } = config.listen
-  const cert = tls === undefined ? undefined : secrets.get(tls.cert)
-  const key = tls === undefined ? undefined : secrets.get(tls.key)
-  if (cert !== undefined && key !== undefined && !isContext({ cert: cert.reveal(), key: key.reveal() })) say(tls!.cert, 'the certificate and its key are not a pair, or one of them is no PEM', 'give the certificate chain and the private key of its first certificate')
-  for (const [reference, what] of [[tls?.clientCa, 'ca'], [tls?.crl, 'crl']] as const) {
+  for (const [reference, what] of [[config.listen.tls?.clientCa, 'ca'], [config.listen.tls?.crl, 'crl']] as const) {
     const pem = reference === undefined ? undefined : secrets.get(reference)
     if (pem === undefined) continue
     if (what === 'ca' && !isContext({ ca: pem.reveal() })) say(reference!, 'this is no certificate', 'give a PEM file of the authorities that issue client certificates')
-    if (what === 'crl' && !isContext({ crl: pem.reveal() })) say(reference!, 'this is no revocation list', 'give a PEM file (-----BEGIN X509 CRL-----)')
+    if (what === 'crl' && !isRevocationList(pem.reveal())) say(reference!, 'this is no revocation list', 'give a PEM file (-----BEGIN X509 CRL-----)')
   }
+  const tls = tlsOf(config, secrets)
+  if (tls !== undefined && !isUsableTls({ cert: tls.cert, key: tls.key })) say(config.listen.tls!.cert, 'the certificate and its key are not a pair, or one of them is no PEM', 'give the certificate chain and the private key of its first certificate')
   const { key: auditKey } = config.audit
   const auditPem = auditKey === undefined ? undefined : secrets.get(auditKey)
   if (auditPem !== undefined && !isEd25519(auditPem)) say(auditKey!, 'this is no Ed25519 private key', 'make one: openssl genpkey -algorithm ed25519')
@@ -55,10 +54,21 @@ function isEd25519 (key: Secret): boolean {
   }
 }
 
-function isContext (options: { ca?: string, crl?: string, cert?: string, key?: string }): boolean {
+function isContext (options: { ca: string }): boolean {
   try {
     createSecureContext(options)
-    return options.ca === undefined || options.ca.includes('-----BEGIN CERTIFICATE-----')
+    return options.ca.includes('-----BEGIN CERTIFICATE-----')
+  } catch {
+    return false
+  }
+}
+
+/** An empty file would be no list at all to node, and nobody revoked. */
+function isRevocationList (text: string): boolean {
+  const crl = revocationLists(text)
+  try {
+    createSecureContext({ crl })
+    return crl.length > 0
   } catch {
     return false
   }

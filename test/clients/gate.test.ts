@@ -1,8 +1,9 @@
 import { randomUUID, X509Certificate } from 'node:crypto'
-import { request as httpsRequest } from 'node:https'
+import { Agent, request as httpsRequest } from 'node:https'
+import { connect, type TLSSocket } from 'node:tls'
 import t from 'tap'
-import { client, request, respond, startRig, startStub } from '../support/gate.js'
-import { makeCertificate } from '../upstream/certificates.js'
+import { client, later, request, respond, startRig, startStub, until } from '../support/gate.js'
+import { makeCertificate, makeCrl } from '../upstream/certificates.js'
 import { ASSERTION_TYPE, athOf, makePair, proof, sign } from './tokens.js'
 
 const own = makePair('ES256')
@@ -69,10 +70,100 @@ t.test('a client certificate is a caller where its authority is known, and the h
   t.equal(await call(direct.port, stranger), 401, 'of another authority of the same name')
   t.equal(await call(direct.port), 401)
   t.equal(await call(direct.port, undefined, header), 401, 'the header of nobody in particular')
-  t.same((await direct.events(4)).map(event => event['authentication'] ?? event['reason']), ['mtls', 'no_credential', 'no_credential', 'no_credential'])
+  t.same((await direct.events(4)).map(event => event['authentication'] ?? event['reason']), ['mtls', 'bad_credential', 'no_credential', 'no_credential'])
 
   const behind = await startRig(t, { org: stub.origin, policies, files, listen: `${tls}, trustedProxies: [127.0.0.0/8], clientCertHeader: true` })
   t.equal(await call(behind.port, undefined, header), 200, 'of a trusted proxy')
   t.equal(await call(behind.port, known), 401, 'whose own certificate is nobody\'s')
   t.equal(await call(behind.port, undefined, { 'client-cert': ':AAAA:' }), 401)
+})
+
+t.test('TLS files are taken up while the gate runs: a certificate that is revoked is refused, its live connection and its session too', async t => {
+  const stub = await startStub(t)
+  stub.answer = (_, socket) => { socket.write(respond(200, '[]')) }
+  const authority = makeCertificate({ commonName: 'server authority', authority: true })
+  const server = () => makeCertificate({ commonName: 'gate', names: ['localhost', '127.0.0.1'], issuer: authority })
+  const people = makeCertificate({ commonName: 'client authority', authority: true })
+  const ours = makeCertificate({ commonName: 'mesh', names: ['spiffe://acme/mesh'], issuer: people })
+  const lost = makeCertificate({ commonName: 'mesh', names: ['spiffe://acme/mesh'], issuer: people })
+  const first = server()
+  const rig = await startRig(t, {
+    org: stub.origin,
+    policies: { 'mesh.yaml': client('mesh', 'allow: [{ operation: listUsers }]', ['mtls: { uri: spiffe://acme/mesh }']).text },
+    files: { 'cert.pem': first.cert, 'key.pem': first.key, 'clients.pem': people.cert, 'crl.pem': makeCrl(people, []) },
+    listen: 'tls: { cert: { file: cert.pem }, key: { file: key.pem }, clientCa: { file: clients.pem }, crl: { file: crl.pem } }',
+    pollMs: 600_000
+  })
+  const call = async (agent: Agent | false, certificate: { cert: string, key: string }): Promise<number> => await new Promise((resolve, reject) => {
+    httpsRequest({ host: '127.0.0.1', port: rig.port, path: '/api/v1/users', ca: authority.cert, cert: certificate.cert, key: certificate.key, agent }, answer => { answer.resume().once('end', () => { resolve(answer.statusCode!) }) }).on('error', reject).end()
+  })
+  const served = async (): Promise<string> => await new Promise((resolve, reject) => {
+    const socket = connect({ host: '127.0.0.1', port: rig.port, ca: authority.cert, servername: 'localhost' }, () => { resolve(socket.getPeerX509Certificate()!.fingerprint256); socket.destroy() })
+    socket.on('error', reject)
+  })
+  const alive = new Agent({ keepAlive: true, maxSockets: 1 })
+  t.teardown(() => { alive.destroy() })
+  t.equal(await call(alive, lost), 200)
+  t.equal(await call(alive, lost), 200)
+  const kept = Object.values(alive.freeSockets)[0]![0] as TLSSocket
+  const session = await new Promise<Buffer>((resolve, reject) => {
+    const socket = connect({ host: '127.0.0.1', port: rig.port, ca: authority.cert, servername: 'localhost', cert: lost.cert, key: lost.key, maxVersion: 'TLSv1.2' }, () => { resolve(socket.getSession()!); socket.end() })
+    socket.on('error', reject)
+  })
+  const resume = async (): Promise<{ reused: boolean, status: string }> => await new Promise((resolve, reject) => {
+    let text = ''
+    const socket = connect({ host: '127.0.0.1', port: rig.port, ca: authority.cert, servername: 'localhost', cert: lost.cert, key: lost.key, maxVersion: 'TLSv1.2', session }, () => { socket.write('GET /api/v1/users HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n') })
+    socket.on('data', chunk => { text += String(chunk) }).on('end', () => { resolve({ reused: socket.isSessionReused(), status: text.slice(9, 12) }) }).on('error', reject)
+  })
+  t.same(await resume(), { reused: true, status: '200' }, 'a session of before is resumed while nothing changes')
+
+  const closed = new Promise(resolve => { kept.once('close', resolve) })
+  rig.write('crl.pem', makeCrl(people, [lost]))
+  t.ok(await until(async () => await call(false, lost) === 401), 'revoked by the changed file alone')
+  await closed
+  t.pass('the connection that it had is closed')
+  t.equal(await call(alive, lost), 401)
+  t.same(await resume(), { reused: false, status: '401' }, 'nor does its TLS session live on')
+  t.equal(await call(false, ours), 200, 'another certificate of the same name is as good as before')
+  t.match(rig.auditText(), /client certificate: CERT_REVOKED/, 'and the event says why')
+  t.match(rig.log(), /new TLS files/)
+
+  rig.write('crl.pem', '-----BEGIN X509 CRL-----\nbm9uZQ==\n-----END X509 CRL-----\n')
+  t.ok(await until(() => /crl\.pem|no revocation list/.test(rig.log())), 'a broken list is said')
+  t.match(rig.log(), /stays in force/)
+  t.equal(await call(false, lost), 401, 'and the last good one holds')
+  t.equal(await call(false, ours), 200)
+  rig.write('crl.pem', '')
+  await rig.gate.reload()
+  t.equal(await call(false, lost), 401, 'an empty file revokes nobody\'s revocation')
+  rig.write('crl.pem', makeCrl(people, [lost], new Date('2021-01-01')))
+  t.equal((await rig.gate.reload()).swapped, true)
+  t.equal(await call(false, ours), 401, 'a list that is out of date vouches for nobody')
+  t.match(rig.auditText(), /client certificate: CRL_HAS_EXPIRED/)
+  rig.write('crl.pem', makeCrl(people, [lost]))
+  await rig.gate.reload()
+  t.equal(await call(false, ours), 200)
+
+  const before = await served()
+  const second = server()
+  rig.write('cert.pem', second.cert)
+  t.equal((await rig.gate.reload()).swapped, false, 'a certificate without its key is refused')
+  t.equal(await served(), before)
+  const stays = new Agent({ keepAlive: true, maxSockets: 1 })
+  t.teardown(() => { stays.destroy() })
+  t.equal(await call(stays, ours), 200)
+  rig.write('key.pem', second.key)
+  t.ok(await until(async () => await served() === new X509Certificate(second.cert).fingerprint256), 'the pair is taken up')
+  const [open] = Object.values(stays.freeSockets)[0]!
+  t.equal(await call(stays, ours), 200)
+  t.equal(Object.values(stays.freeSockets)[0]![0], open, 'and connections go on')
+  t.equal(before, new X509Certificate(first.cert).fingerprint256)
+
+  const others = makeCertificate({ commonName: 'new client authority', authority: true })
+  rig.write('clients.pem', others.cert)
+  rig.write('crl.pem', makeCrl(others, []))
+  await rig.gate.reload()
+  await later(50)
+  t.equal(await call(stays, ours), 401, 'an authority that is believed no longer takes its certificates with it')
+  t.equal(await call(false, makeCertificate({ commonName: 'mesh', names: ['spiffe://acme/mesh'], issuer: others })), 200)
 })

@@ -1,7 +1,7 @@
 import { createHash, generateKeyPairSync, randomBytes, sign, type KeyObject } from 'node:crypto'
 
 /** X.509 certificates made on the fly, so that no test needs an openssl on the machine or a fixture that expires. */
-export interface Certificate { readonly cert: string, readonly key: string, readonly name: Buffer, readonly private: KeyObject }
+export interface Certificate { readonly cert: string, readonly key: string, readonly name: Buffer, readonly private: KeyObject, readonly serial: Buffer }
 
 export interface CertificateOptions {
   readonly commonName: string
@@ -34,9 +34,10 @@ export function makeCertificate (options: CertificateOptions): Certificate {
     extension('551d0e', false, tlv(0x04, createHash('sha1').update(spki).digest())),
     ...alternative.length === 0 ? [] : [extension('551d11', false, sequence(...alternative))]
   ]
+  const serial = tlv(0x02, Buffer.concat([Buffer.from([1]), randomBytes(8)]))
   const signed = sequence(
     tlv(0xa0, tlv(0x02, Buffer.from([2]))),
-    tlv(0x02, Buffer.concat([Buffer.from([1]), randomBytes(8)])),
+    serial,
     ECDSA_SHA256,
     options.issuer?.name ?? name,
     sequence(time(new Date('2020-01-01T00:00:00Z')), time(options.notAfter ?? new Date('2099-01-01T00:00:00Z'))),
@@ -50,6 +51,22 @@ export function makeCertificate (options: CertificateOptions): Certificate {
     cert: `-----BEGIN CERTIFICATE-----\n${der.toString('base64').match(/.{1,64}/g)!.join('\n')}\n-----END CERTIFICATE-----\n`,
     key: privateKey.export({ type: 'pkcs8', format: 'pem' }) as string,
     name,
-    private: privateKey
+    private: privateKey,
+    serial
   }
+}
+
+/** The revocation list of an authority (RFC 5280 section 5): these of its certificates are good no longer. */
+export function makeCrl (issuer: Certificate, revoked: readonly Certificate[], nextUpdate = new Date('2099-01-01T00:00:00Z')): string {
+  const since = time(new Date('2020-01-01T00:00:00Z'))
+  const signed = sequence(
+    tlv(0x02, Buffer.from([1])),
+    ECDSA_SHA256,
+    issuer.name,
+    since,
+    time(nextUpdate),
+    ...revoked.length === 0 ? [] : [sequence(...revoked.map(({ serial }) => sequence(serial, since)))]
+  )
+  const der = sequence(signed, ECDSA_SHA256, tlv(0x03, Buffer.from([0]), sign('sha256', signed, issuer.private)))
+  return `-----BEGIN X509 CRL-----\n${der.toString('base64').match(/.{1,64}/g)!.join('\n')}\n-----END X509 CRL-----\n`
 }
