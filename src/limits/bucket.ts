@@ -100,7 +100,7 @@ export class BucketState {
   /** A call of that priority was refused because the bucket is dry: lower ones leave it room when it comes back. */
   ranDry (call: LimitCall, { wait }: Refused, now: number): void {
     if (call.level === undefined && this.#turns === undefined) return
-    (this.#turns ??= new Turns()).refused(call.level ?? 1, wait.untilMs, wait.limit, now)
+    (this.#turns ??= new Turns()).refused(call.level ?? 1, wait.untilMs, wait.limit, now, call.again)
   }
 
   /** A call goes: it is counted where it has to be. */
@@ -130,6 +130,11 @@ export class BucketState {
     if (learnedOrg > 0) this.#learnedOrg = learnedOrg
     this.#closedUntilMs = Math.max(this.#closedUntilMs, closedUntilMs)
     this.#closedAnonymousUntilMs = Math.max(this.#closedAnonymousUntilMs, closedAnonymousUntilMs)
+  }
+
+  /** The shared store is lost, and showed this bucket before: what is spent of it is known. */
+  get seen (): boolean {
+    return this.#narrowed?.seen !== undefined
   }
 
   /** Every client's state. */
@@ -170,7 +175,7 @@ export class BucketState {
       case 'window':
         this.#learnedOrg = learnOrg(observation.limit, credential, this.plan.credentialShare)
         remaining.observe(observation.limit, observation.remaining, observation.resetMs, sentAt)
-        if (first && alone && credential !== 'none') this.#charge(observation.limit - observation.remaining, credential, now)
+        if (first && alone && !this.seen && credential !== 'none') this.#charge(observation.limit - observation.remaining, credential, now)
         // With calls left, a 429 is about something else (SMS, e-mail, per-user limits).
         if (observation.tooMany && observation.remaining === 0) this.#close(credential, observation.resetMs + RESET_GUARD_MS)
         return

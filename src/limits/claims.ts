@@ -43,9 +43,11 @@ export class Turns {
     return count
   }
 
-  refused (level: Level, untilMs: number, allowed: number, now: number): void {
+  /** @param again it is counted already, unless that was too long ago */
+  refused (level: Level, untilMs: number, allowed: number, now: number, again = false): void {
     if (level === 2) return
-    this.#counts[level] = this.#untilMs[level]! > now ? Math.min(allowed, this.#counts[level]! + 1) : 1
+    const count = this.#untilMs[level]! > now ? this.#counts[level]! : 0
+    this.#counts[level] = Math.min(allowed, again ? Math.max(1, count) : count + 1)
     this.#untilMs[level] = untilMs + BACK_MS
   }
 

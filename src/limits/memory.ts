@@ -158,9 +158,10 @@ export class MemoryStore implements LimitStore {
     const allowed = Math.max(1, Math.floor(upstream.concurrency.allowed(upstream.concurrencyAllowed, now) / replicas))
     if (upstream.concurrency.inFlight >= allowed) return refuse('concurrency', undefined, allowed, now)
     const remaining = bucket.remaining(call.credential)
-    if (!remaining.learned && bucket.probe !== undefined) return undefined
+    const first = !remaining.learned && !bucket.seen
+    if (first && bucket.probe !== undefined) return undefined
     const ticket = this.#take(upstream, bucket, call, now)
-    if (!remaining.learned) bucket.probe = ticket
+    if (first) bucket.probe = ticket
     return ticket
   }
 

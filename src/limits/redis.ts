@@ -68,7 +68,7 @@ async function clusterTime (client: Cluster): Promise<Array<string | number>> {
 
 function connect ({ url, ca, sentinel, cluster }: RedisAddress): Redis | Cluster {
   const at = new URL(url)
-  const tls = at.protocol === 'rediss:' ? { ca, servername: sentinel === undefined && cluster === undefined ? at.hostname : undefined } : undefined
+  const tls = at.protocol === 'rediss:' ? { ca } : undefined
   const database = Number(at.pathname.slice(1))
   const options: RedisOptions = {
     host: at.hostname.replace(/^\[|\]$/g, ''),
@@ -81,6 +81,8 @@ function connect ({ url, ca, sentinel, cluster }: RedisAddress): Redis | Cluster
     connectTimeout: CONNECT_MS,
     socketTimeout: SILENT_MS,
     enableOfflineQueue: false,
+    // It would ask INFO, which an ACL may close; a server that still loads its data refuses the first command as well.
+    enableReadyCheck: false,
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: 0,
     retryStrategy: times => Math.min(RETRY_MS, 50 * times),

@@ -75,6 +75,11 @@ export class Remaining {
     return now < this.#resetMs + RESET_GUARD_MS ? this.#least - this.#inFlight - this.#lost : Infinity
   }
 
+  /** What the window that runs at `now` is known to have left; undefined when nothing is. */
+  known (now: number): { readonly limit: number, readonly least: number, readonly resetMs: number } | undefined {
+    return now < this.#resetMs ? { limit: this.#limit, least: Math.max(0, this.#least - this.#lost), resetMs: this.#resetMs } : undefined
+  }
+
   /** When `left` is lifted, epoch ms. */
   get liftedAt (): number {
     return this.#resetMs + RESET_GUARD_MS

@@ -220,9 +220,9 @@ local function reserve(o)
   if forced == 0 then judge() end
   call('SADD', p .. ':b', bucket)
   if code == 2 and (by == 'bucket') and level < 2 then
-    call('HINCRBY', key, 'q' .. level, n(s[13 + 2 * level]) < allowed and n(s[14 + 2 * level]) > now and 1 or 0)
-    if n(s[14 + 2 * level]) <= now then call('HSET', key, 'q' .. level, 1) end
-    call('HSET', key, 'q' .. level .. 'u', untilMs + BACK)
+    local before = n(s[14 + 2 * level]) > now and n(s[13 + 2 * level]) or 0
+    local count = o[19] == 1 and max(1, before) or before + 1
+    call('HSET', key, 'q' .. level, min(allowed, count), 'q' .. level .. 'u', untilMs + BACK)
   end
   if code == 1 then
     add('', 1) add(bucket, 1) add(ck, 1) add(mk, 1)
@@ -252,27 +252,30 @@ local function lose(key, cred, by)
   call('HSET', key, cred .. '.y', by)
 end
 
+-- What is left of a credential's window; true when that is the freshest that is known.
+local function window(key, cred, limit, remaining, reset)
+  local s = call('HMGET', key, cred .. '.r', cred .. '.l')
+  local oldReset, least = n(s[1]), n(s[2])
+  if reset < oldReset - SAME then return false end
+  local later = reset > oldReset + SAME
+  call('HSET', key, cred .. '.L', limit, cred .. '.U', reset, cred .. '.r', later and reset or max(oldReset, reset))
+  if not later and remaining > least then return false end
+  call('HSET', key, cred .. '.l', remaining)
+  return true
+end
+
 -- What an answer teaches: remaining.ts and bucket.ts, observe.
 local function observe(o, key, bucket, cred)
   local sentAt, kind, tooMany, limit, remaining, reset = o[8], o[9], o[10], o[11], o[12], o[13]
   local fixed, org, ceiling, cshare, inFlight = o[14], o[15], o[16], o[17], o[18]
   if kind == 0 then return lose(key, cred, now + GUARD) end
-  local s = call('HMGET', key, cred .. '.d', cred .. '.r', cred .. '.l', cred .. '.y')
+  local s = call('HMGET', key, cred .. '.d', cred .. '.y')
   call('HSET', key, cred .. '.d', 1)
   if tooMany == 1 then call('HINCRBY', key, 'tm', 1) end
   if kind == 1 then
     local learned = cred == 'n' and limit or limit / cshare
     call('HSET', key, 'lo', learned)
-    local oldReset, least = n(s[2]), n(s[3])
-    if reset >= oldReset - SAME then
-      call('HSET', key, cred .. '.L', limit, cred .. '.U', reset)
-      local later = reset > oldReset + SAME
-      call('HSET', key, cred .. '.r', later and reset or max(oldReset, reset))
-      if later or remaining <= least then
-        call('HSET', key, cred .. '.l', remaining)
-        if sentAt >= n(s[4]) then call('HDEL', key, cred .. '.x') end
-      end
-    end
+    if window(key, cred, limit, remaining, reset) and sentAt >= n(s[2]) then call('HDEL', key, cred .. '.x') end
     if not s[1] and cred ~= 'n' then
       local header = call('HMGET', key, cred .. '.L', cred .. '.U')
       local allowed = allowance(fixed, org, ceiling, learned, now < n(header[2]) and tonumber(header[1]) or math.huge)
@@ -340,7 +343,7 @@ local function merge(budget, expiries)
   if #all == 0 then return end
   table.sort(all)
   call('DEL', key)
-  for i = 1, #all do call('RPUSH', key, all[i]) end
+  for i = 1, #all, 1000 do call('RPUSH', key, unpack(all, i, min(i + 999, #all))) end
   call('PEXPIRE', key, HOLD + MISSING)
 end
 
@@ -398,6 +401,11 @@ local function join(o)
     local s = call('HMGET', key, 'lo', 'cu', 'ca', 'a')
     if not s[1] and row[2] > 0 then call('HSET', key, 'lo', row[2]) end
     call('HSET', key, 'cu', max(n(s[2]), row[3]), 'ca', max(n(s[3]), row[4]), 'a', s[4] or row[5])
+    -- Whoever has had a bucket's answers does not await a first one again.
+    for _, one in ipairs(row[6]) do
+      call('HSET', key, one[1] .. '.d', 1)
+      if one[4] > now then window(key, one[1], one[2], one[3], one[4]) end
+    end
     call('PEXPIRE', key, KEEP)
     call('SADD', p .. ':b', row[1])
   end

@@ -46,6 +46,8 @@ export interface LimitCall {
   readonly user?: string
   /** how long it may wait for allowance instead of being refused, milliseconds; absent: not at all */
   readonly waitMs?: number
+  /** it was refused before and has been waiting since: it is one of those that are expected back already */
+  readonly again?: boolean
   /** the client has left: a call that still waits is passed over. An AbortSignal fits. */
   readonly signal?: { readonly aborted: boolean }
 }

@@ -24,7 +24,9 @@ interface Queue {
   /** by priority, then in order of arrival */
   readonly waiters: Waiter[]
   armed: boolean
+  /** the store is being asked */
   busy: boolean
+  watched: boolean
 }
 
 /** How long calls have waited, since the start. */
@@ -103,16 +105,32 @@ export class WaitingStore<S extends LimitStore> implements LimitStore {
     if (refused.by !== 'concurrency' && refused.wait.untilMs > untilMs) return refused
     const key = keyOf(call)
     let queue = this.#queues.get(key)
-    if (queue === undefined) this.#queues.set(key, queue = { waiters: [], armed: false, busy: false })
+    if (queue === undefined) this.#queues.set(key, queue = { waiters: [], armed: false, busy: false, watched: false })
     if (queue.waiters.length >= WAITING_MOST) return refused
     const known = queue
     return new Promise(resolve => {
       const { waiters } = known
       let at = waiters.length
       while (at > 0 && levelOf(waiters[at - 1]!.call) > levelOf(call)) at--
-      waiters.splice(at, 0, { call, since: now, untilMs, refused, resolve })
+      waiters.splice(at, 0, { call: { ...call, again: true }, since: now, untilMs, refused, resolve })
       this.#arm(key, known, now)
+      this.#watch(known)
     })
+  }
+
+  /** Whoever leaves, or has waited long enough, goes: also while the store takes its time with one of the others. */
+  #watch (queue: Queue): void {
+    if (queue.watched || queue.waiters.length === 0) return
+    queue.watched = true
+    this.#later(LOOK_MS, now => {
+      queue.watched = false
+      this.#dismiss(queue, now)
+      this.#watch(queue)
+    })
+  }
+
+  #dismiss (queue: Queue, now: number): void {
+    for (const one of [...queue.waiters]) if (one.call.signal?.aborted === true || now >= one.untilMs) this.#leave(queue, one, one.refused, now)
   }
 
   #arm (key: string, queue: Queue, now: number): void {
@@ -138,10 +156,10 @@ export class WaitingStore<S extends LimitStore> implements LimitStore {
   }
 
   async #serve (queue: Queue, now: number): Promise<void> {
+    this.#dismiss(queue, now)
     const heldUp = new Set<string>()
     for (const one of [...queue.waiters]) {
-      if (one.call.signal?.aborted === true || now >= one.untilMs) { this.#leave(queue, one, one.refused, now); continue }
-      if (heldUp.has(one.call.client)) continue
+      if (heldUp.has(one.call.client) || one.call.signal?.aborted === true || !queue.waiters.includes(one)) continue
       const asked = this.inner.reserve(one.call, now)
       const admission = asked instanceof Promise ? await asked : asked
       if (admission.kind === 'admitted') {
@@ -153,8 +171,6 @@ export class WaitingStore<S extends LimitStore> implements LimitStore {
       if (FOR_ALL.has(admission.by)) break
       heldUp.add(one.call.client)
     }
-    // Those behind whoever is held up may have left, or waited long enough.
-    for (const one of [...queue.waiters]) if (one.call.signal?.aborted === true || now >= one.untilMs) this.#leave(queue, one, one.refused, now)
   }
 
   #leave (queue: Queue, one: Waiter, admission: Admission, now: number): void {

@@ -18,8 +18,8 @@ function planOf ({ configuredOrg, catalogueOrg, ceiling, credentialShare }: Buck
  * @param forced count it without looking: the gate has admitted it from its own share
  * @param seen how much of the bucket the gate has last seen used
  */
-export function reserveStep (id: number, { plan, credential, client, share, rule, floor, level, user }: LimitCall, forced: boolean, seen: number): Step {
-  return ['r', id, plan.bucket, CREDENTIALS[credential], client, share, rule?.id ?? '', rule?.perMinute ?? 0, ...planOf(plan), concurrencyAllowance(plan), floor ?? 0, level ?? 1, user ?? '', forced ? 1 : 0, seen]
+export function reserveStep (id: number, { plan, credential, client, share, rule, floor, level, user, again }: LimitCall, forced: boolean, seen: number): Step {
+  return ['r', id, plan.bucket, CREDENTIALS[credential], client, share, rule?.id ?? '', rule?.perMinute ?? 0, ...planOf(plan), concurrencyAllowance(plan), floor ?? 0, level ?? 1, user ?? '', forced ? 1 : 0, seen, again === true ? 1 : 0]
 }
 
 /** What a reservation came to. Times are the server's. */
@@ -85,13 +85,16 @@ export function joinStep ({ newEpoch, epoch, peers, since, patienceMs }: Joining
       row(`${name}\n${client}`, window)
       rules?.forEach((counted, rule) => { row(`${name}\n${client}\n${rule}`, counted) })
     }
+    const moved = (at: number): number => at === 0 ? 0 : Math.round(at + offset)
+    const windows: unknown[] = []
     for (const [credential, letter] of Object.entries(CREDENTIALS)) {
-      const flights = bucket.remaining(credential as CredentialKind).inFlight
-      if (flights > 0) rows.push([`\n${letter}\n${name}`, [], flights])
+      const remaining = bucket.remaining(credential as CredentialKind)
+      if (remaining.inFlight > 0) rows.push([`\n${letter}\n${name}`, [], remaining.inFlight])
+      const { limit, least, resetMs } = remaining.known(now) ?? { limit: 0, least: 0, resetMs: 0 }
+      if (remaining.learned) windows.push([letter, limit, least, moved(resetMs)])
     }
     const { learnedOrg, closedUntilMs, closedAnonymousUntilMs } = bucket.taught
-    const moved = (at: number): number => at === 0 ? 0 : Math.round(at + offset)
-    taught.push([name, learnedOrg, moved(closedUntilMs), moved(closedAnonymousUntilMs), allowance(bucket.plan, learnedOrg > 0 ? learnedOrg : undefined, Infinity)])
+    taught.push([name, learnedOrg, moved(closedUntilMs), moved(closedAnonymousUntilMs), allowance(bucket.plan, learnedOrg > 0 ? learnedOrg : undefined, Infinity), windows])
   }
   return ['j', newEpoch, epoch, peers, Math.round(since), rows, taught, patienceMs]
 }

@@ -7,31 +7,43 @@ import { join } from 'node:path'
 
 /** A redis-server of the test's own. */
 export class RedisServer {
-  readonly #arguments: readonly string[]
+  #arguments: readonly string[] = []
   readonly folder = mkdtempSync(join(tmpdir(), 'narrowgate-redis-'))
   #child: ChildProcess | undefined
 
-  private constructor (readonly port: number, more: readonly string[]) {
-    this.#arguments = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', this.folder, ...more]
+  private constructor (readonly port: number) {}
+
+  /** A port and a folder for one that is started later. */
+  static async prepare (): Promise<RedisServer> {
+    return new RedisServer(await freePort())
   }
 
-  static async start (more: readonly string[] = [], port?: number): Promise<RedisServer> {
-    const server = new RedisServer(port ?? await freePort(), more)
-    await server.start()
+  static async start (more: readonly string[] = []): Promise<RedisServer> {
+    const server = await RedisServer.prepare()
+    await server.start(more)
     return server
   }
 
   get url (): string { return `redis://127.0.0.1:${this.port}` }
 
-  /** Empty, as after a crash without persistence. @throws where redis-server is not installed */
-  async start (): Promise<void> {
-    const child = spawn('redis-server', this.#arguments, { stdio: ['ignore', 'pipe', 'inherit'] })
+  /**
+   * Empty, as after a crash without persistence.
+   *
+   * @param more arguments; absent: as before
+   * @param sentinel a configuration in the folder: it runs as a Sentinel
+   *
+   * @throws where redis-server is not installed
+   */
+  async start (more: readonly string[] = this.#arguments, sentinel?: string): Promise<void> {
+    this.#arguments = more
+    const program = sentinel !== undefined ? [sentinel, '--sentinel'] : ['--port', String(this.port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', this.folder, ...more]
+    const child = spawn('redis-server', program, { cwd: this.folder, stdio: ['ignore', 'pipe', 'inherit'] })
     this.#child = child
     await new Promise<void>((resolve, reject) => {
-      child.once('error', error => { reject(new Error(`these tests need a redis-server (apt-get install redis-server): ${error.message}`)) })
-      child.once('exit', code => { reject(new Error(`redis-server ended with ${code}`)) })
       let text = ''
-      child.stdout!.on('data', chunk => { if ((text += chunk).includes('Ready to accept connections')) resolve() })
+      child.once('error', error => { reject(new Error(`these tests need a redis-server (apt-get install redis-server): ${error.message}`)) })
+      child.once('exit', code => { reject(new Error(`redis-server ended with ${code}:\n${text}`)) })
+      child.stdout!.on('data', chunk => { if (/Ready to accept connections|\+monitor/.test(text += chunk)) resolve() })
     })
   }
 
@@ -57,7 +69,8 @@ export class RedisServer {
 export class SlowRoad {
   delayMs = 0
   readonly #open = new Set<Socket>()
-  readonly #server = createServer(client => { this.#join(client) })
+  // Without noDelay the road itself would add the 40 ms of a delayed acknowledgement to now and then an answer.
+  readonly #server = createServer({ noDelay: true }, client => { this.#join(client) })
 
   private constructor (readonly target: number) {}
 
@@ -77,16 +90,24 @@ export class SlowRoad {
   }
 
   #join (client: Socket): void {
-    const server = createConnection(this.target, '127.0.0.1')
+    const server = createConnection({ port: this.target, host: '127.0.0.1', noDelay: true })
     for (const [from, to] of [[client, server], [server, client]] as const) {
       this.#open.add(from)
-      from.on('data', chunk => { if (this.delayMs === 0) to.write(chunk); else setTimeout(() => to.write(chunk), this.delayMs / 2) })
+      // In order, as TCP is: what is sent when the road is fast again does not overtake what is still on it.
+      let last = Promise.resolve()
+      let waiting = 0
+      from.on('data', chunk => {
+        if (this.delayMs === 0 && waiting === 0) { to.write(chunk); return }
+        const due = performance.now() + this.delayMs / 2
+        waiting++
+        last = last.then(async () => { await new Promise(resolve => setTimeout(resolve, due - performance.now())) }).then(() => { waiting--; to.write(chunk) })
+      })
       from.on('error', () => {}).on('close', () => { this.#open.delete(from); to.destroy() })
     }
   }
 }
 
-async function freePort (): Promise<number> {
+export async function freePort (): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo

@@ -214,6 +214,27 @@ t.test('an emptied store learns everything again before it admits anything', asy
   gates.stores[1]!.settle(flying, SILENT, gates.clock.now)
   gates.stores[1]!.release(flying, gates.clock.now)
   t.match(await users(1), { used: 22, inFlight: 1 })
+  t.strictSame((await Promise.all([0, 1, 1].map(async gate => await gates.reserve(gate, of)))).map(one => one.kind), ['admitted', 'admitted', 'admitted'], 'no first answer is awaited again')
+  t.match(await gates.reserve(0, call(plan({ configuredOrg: 80 }), { client: 'b' })), { kind: 'admitted' })
+})
+
+t.test('what others had left of a window is told to an emptied store, and a gate that loses the store awaits no answer of a bucket that was seen', async t => {
+  const gates = new Gates(['a', 'b'])
+  await gates.ready()
+  const of = call(plan({ configuredOrg: 80 }))
+  await gates.make(0, of, answer(START, 200, 40, 30, START + 50_000))
+  await gates.make(0, of, answer(START, 200, 40, 3, START + 50_000))
+  await gates.beat()
+  await gates.lose()
+  const alone = await Promise.all([1, 1].map(async gate => await gates.reserve(gate, call(plan({ configuredOrg: 80 })))))
+  t.strictSame(alone.map(one => one.kind), ['admitted', 'admitted'], 'both at once')
+  for (const one of alone) gates.stores[1]!.cancel(ticketOf(one), START)
+  await flushed(gates.prefix)
+  gates.road.broken = false
+  await gates.beat()
+  await gates.beat()
+  t.equal(await gates.drain(0, of), 3)
+  t.match(await gates.reserve(1, of), { by: 'bucket', wait: { untilMs: START + 51_000 } })
 })
 
 async function flushed (prefix: string): Promise<void> {

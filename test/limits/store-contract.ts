@@ -406,6 +406,21 @@ export function storeContract (t: Test, makeStore: (clock: Clock) => LimitStore)
     t.equal((await b.reserve(low)).kind, 'admitted', 'nobody before it wants more')
   })
 
+  t.test('a call that waits is expected back once, however often it asks', async t => {
+    const b = bench()
+    const of = plan({ configuredOrg: 8 })
+    const high = call(of, { client: 'high', level: 0 })
+    const low = call(of, { client: 'low', level: 2 })
+    for (let i = 0; i < 4; i++) { await b.make(call(of, { level: 1 })); b.clock.advance(1000) }
+    t.equal((await b.reserve(high)).kind, 'refused')
+    for (let i = 0; i < 5; i++) t.equal((await b.reserve({ ...high, again: true })).kind, 'refused')
+    b.clock.advanceTo(START + 60_500)
+    t.equal((await b.reserve(low)).kind, 'refused')
+    t.equal((await b.reserve({ ...high, again: true })).kind, 'admitted')
+    b.clock.advanceTo(START + 61_500)
+    t.equal((await b.reserve(low)).kind, 'admitted')
+  })
+
   t.test('sign-ins are counted by user name, two a second, from their answers on', async t => {
     const b = bench()
     const of = plan({ configuredOrg: 100 })
