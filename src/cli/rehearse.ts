@@ -37,6 +37,7 @@ function snapshotOf ({ config, policies, hash }: Loaded, policy: CompiledPolicy)
     policies: policies!.clients,
     upstreams: new Map(),
     self: credential?.kind === 'serviceApp' ? { clientId: credential.clientId } : {},
-    bodyLimitBytes: config?.listen.bodyLimitBytes ?? BODY_LIMIT_BYTES
+    bodyLimitBytes: config?.listen.bodyLimitBytes ?? BODY_LIMIT_BYTES,
+    bodyMemoryBytes: Infinity
   }
 }

@@ -58,8 +58,8 @@ function current (entry: Entry | undefined, now: number): Entry {
   return fresh ? { count: 0, last: now, until: 0 } : entry
 }
 
-/** One host usually commands a whole IPv6 /64. */
-function networkOf (source: string): string {
+/** What counts as one source: one host usually commands a whole IPv6 /64. @param source as canonicalAddress() gives it */
+export function networkOf (source: string): string {
   if (!source.includes(':')) return source
   const bytes = addressBytes(source)
   return bytes === undefined ? source : Buffer.from(bytes.subarray(0, 8)).toString('hex')

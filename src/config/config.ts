@@ -29,6 +29,15 @@ export interface ListenConfig {
   /** the Client-Cert header of trusted proxies is believed */
   readonly clientCertHeader: boolean
   readonly bodyLimitBytes: number
+  /** what the bodies of all requests may take up together */
+  readonly bodyMemoryBytes: number
+  readonly maxConnections: number
+  /** from one address that is no trusted proxy */
+  readonly maxConnectionsPerAddress: number
+  /** on the road at once */
+  readonly maxRequests: number
+  /** standing delay of the event loop from which requests of strangers are refused */
+  readonly shedAfterMs: number
 }
 
 /** The gate's own access tokens, and how far the clocks of others may be off. */
@@ -89,6 +98,8 @@ export interface LimitsConfig {
   readonly credentialShare: number
   /** calls that the org takes at once; the gate uses ceiling × this */
   readonly concurrency: number
+  /** part of the calls in flight that one of several clients may have, 0..1 */
+  readonly clientConcurrency: number
 }
 
 /** The store that several gates share. */

@@ -82,7 +82,12 @@ function compile (file: string, directory: string, yaml: ConfigYaml): Config {
           },
       trustedProxies: listen.trustedProxies,
       clientCertHeader: listen.clientCertHeader,
-      bodyLimitBytes: listen.bodyLimitBytes
+      bodyLimitBytes: listen.bodyLimitBytes,
+      bodyMemoryBytes: listen.bodyMemoryBytes,
+      maxConnections: listen.maxConnections,
+      maxConnectionsPerAddress: listen.maxConnectionsPerAddress,
+      maxRequests: listen.maxRequests,
+      shedAfterMs: listen.shedAfterMs
     },
     publicUrl: written.publicUrl,
     admin,
@@ -96,7 +101,8 @@ function compile (file: string, directory: string, yaml: ConfigYaml): Config {
       onStoreLoss: limits.onStoreLoss,
       org: limits.org,
       credentialShare: percentOf(limits.credentialShare)!,
-      concurrency: limits.concurrency
+      concurrency: limits.concurrency,
+      clientConcurrency: percentOf(limits.clientConcurrency)!
     },
     audit: compileAudit(written.audit, from, reference),
     production: written.production,

@@ -28,6 +28,8 @@ const host = (options: object) => Type.String({ format: 'host', ...options })
 const percent = (fallback: string) => Type.String({ format: 'percent', default: fallback })
 const milliseconds = (fallback: number) => Type.Integer({ minimum: 1, maximum: 3_600_000, default: fallback, errorMessage: 'must be milliseconds, 1 to 3600000' })
 
+const connections = (fallback: number) => Type.Integer({ minimum: 1, maximum: 100_000, default: fallback, errorMessage: 'must be a number of connections, 1 to 100000' })
+
 const exception = strict({
   ticket: text('name the ticket that approves the exception'),
   approvedBy: text('name who approved the exception'),
@@ -134,7 +136,12 @@ export const configSchema = strict({
     insecureHttp: Type.Boolean({ default: false, description: 'plain HTTP on an address that other hosts reach: only behind a balancer that ends TLS' }),
     trustedProxies: Type.Array(Type.String({ format: 'cidr' }), { default: [] }),
     clientCertHeader: Type.Boolean({ default: false, description: 'believe the Client-Cert header (RFC 9440) of trustedProxies' }),
-    bodyLimitBytes: Type.Integer({ minimum: 1024, maximum: 104_857_600, default: 1_048_576, errorMessage: 'must be bytes, 1024 to 104857600' })
+    bodyLimitBytes: Type.Integer({ minimum: 1024, maximum: 104_857_600, default: 1_048_576, errorMessage: 'must be bytes, 1024 to 104857600' }),
+    bodyMemoryBytes: Type.Integer({ minimum: 1_048_576, maximum: 8_589_934_592, default: 67_108_864, errorMessage: 'must be bytes, 1048576 to 8589934592' }),
+    maxConnections: connections(1000),
+    maxConnectionsPerAddress: connections(250),
+    maxRequests: Type.Integer({ minimum: 1, maximum: 100_000, default: 1000, errorMessage: 'must be a number of requests, 1 to 100000' }),
+    shedAfterMs: milliseconds(250)
   }),
   publicUrl: Type.String({ format: 'public-origin' }),
   admin: withDefault({ host: host({ default: '127.0.0.1' }), port: port(9443) }),
@@ -152,7 +159,8 @@ export const configSchema = strict({
     onStoreLoss: Type.Union([Type.Literal('share'), Type.Literal('refuse')], { default: 'share', errorMessage: 'must be share or refuse' }),
     org: Type.Record(Type.String(), Type.Integer({ minimum: 1, maximum: 1_000_000, errorMessage: 'must be calls per minute, 1 or more' }), { propertyNames: { format: 'bucket-key' }, default: {} }),
     credentialShare: percent('50%'),
-    concurrency: Type.Integer({ minimum: 1, maximum: 10_000, default: 75, errorMessage: 'must be the number of calls that the org takes at once, 1 or more' })
+    concurrency: Type.Integer({ minimum: 1, maximum: 10_000, default: 75, errorMessage: 'must be the number of calls that the org takes at once, 1 or more' }),
+    clientConcurrency: percent('75%')
   }),
   audit: withDefault({
     key: Type.Optional(reference),

@@ -66,7 +66,7 @@ export function writeRejection (request: IncomingMessage, response: ServerRespon
 }
 
 function closes (rejection: Rejection): boolean {
-  return rejection.code === 'bad_framing' || rejection.code === 'request_timeout' || rejection.code === 'draining'
+  return rejection.code === 'bad_framing' || rejection.code === 'request_timeout' || rejection.code === 'draining' || rejection.code === 'overloaded'
 }
 
 function unreadBytes (request: IncomingMessage): number {

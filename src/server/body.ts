@@ -1,7 +1,9 @@
-import type { IncomingMessage } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { reject, type Rejection } from '../domain/rejection.js'
+import type { Shares } from './shares.js'
 
-const EMPTY = Buffer.alloc(0)
+/** The body of a request that declares none. */
+export const NO_BODY: Buffer = Buffer.alloc(0)
 
 /** A body that will not come: the client went away. */
 export interface BodyAborted { readonly kind: 'aborted' }
@@ -10,19 +12,22 @@ export interface BodyAborted { readonly kind: 'aborted' }
  * Reads a request body whole, within `limit` bytes, exactly as it was sent. Nothing goes to Okta before
  * it is here, so that an aborted or slow upload costs nothing.
  *
- * @returns the bytes; `body_too_large`; or that the client left
+ * @param response its `close` gives the memory back
+ * @returns the bytes; `body_too_large`; `overloaded`, when bodies take up all the memory that they may; or that the client left
  */
-export function readBody (request: IncomingMessage, limit: number): Promise<Buffer | Rejection | BodyAborted> | Buffer | Rejection {
-  const { 'content-length': declared, 'transfer-encoding': coding } = request.headers
-  if (coding === undefined && (declared === undefined || declared === '0')) return EMPTY
-  if (Number(declared) > limit) return tooLarge(limit)
+export function readBody (request: IncomingMessage, response: ServerResponse, limit: number, memory: BodyMemory): Promise<Buffer | Rejection | BodyAborted> | Rejection {
+  if (Number(request.headers['content-length']) > limit) return tooLarge(limit)
   return new Promise(resolve => {
     const chunks: Buffer[] = []
     let size = 0
     request.on('data', (chunk: Buffer) => {
       size += chunk.length
-      if (size > limit) { request.removeAllListeners('data').pause(); resolve(tooLarge(limit)) } else chunks.push(chunk)
+      const refusal = size > limit ? tooLarge(limit) : memory.take(chunk.length) ? undefined : noMemory()
+      if (refusal === undefined) chunks.push(chunk)
+      else { request.removeAllListeners('data').pause(); resolve(refusal) }
     })
+    // A body is kept until its answer has gone out.
+    response.once('close', () => { memory.giveBack() })
     request.once('end', () => resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)))
     request.once('error', () => resolve({ kind: 'aborted' }))
     request.once('close', () => resolve({ kind: 'aborted' }))
@@ -33,6 +38,38 @@ export function readBody (request: IncomingMessage, limit: number): Promise<Buff
 export function declaresBody (request: IncomingMessage): boolean {
   const { 'content-length': declared, 'transfer-encoding': coding } = request.headers
   return coding !== undefined || (declared !== undefined && declared !== '0')
+}
+
+/** The memory that the bodies of all requests may take up together, and one client's share of it. */
+export class BodyMemory {
+  readonly #shares: Shares
+  readonly #who: string
+  readonly #mostBytes: number
+  #held = 0
+  #over = false
+
+  /** @param who whose share the body counts in */
+  constructor (shares: Shares, who: string, mostBytes: number) {
+    this.#shares = shares
+    this.#who = who
+    this.#mostBytes = mostBytes
+  }
+
+  take (bytes: number): boolean {
+    if (this.#over || !this.#shares.take(this.#who, bytes, this.#mostBytes, this.#mostBytes / 2)) return false
+    this.#held += bytes
+    return true
+  }
+
+  giveBack (): void {
+    this.#over = true
+    this.#shares.giveBack(this.#who, this.#held)
+    this.#held = 0
+  }
+}
+
+function noMemory (): Rejection {
+  return reject('overloaded', { causes: ['too many request bodies are on their way at once'] })
 }
 
 function tooLarge (limit: number): Rejection {

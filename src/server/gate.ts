@@ -22,11 +22,13 @@ import { Links } from './links.js'
 import { loadEverything, type Loaded } from './load.js'
 import { gateGauges } from './gauges.js'
 import { LongRequests } from './long-requests.js'
+import { LoopDelay } from './loop-delay.js'
 import { Metrics } from './metrics.js'
 import { buildProxy } from './proxy.js'
 import { TlsListener, tlsOf } from './listener-tls.js'
 import { OwnAffairs } from './own-affairs.js'
 import type { Road } from './road.js'
+import { Shares } from './shares.js'
 import type { Snapshot } from './snapshot.js'
 import { composeUpstream, type UpstreamLink } from './upstreams.js'
 
@@ -91,6 +93,7 @@ export class Gate {
   readonly #own: OwnAffairs
   readonly #audit: AuditLog
   readonly #long = new LongRequests()
+  readonly #delay: LoopDelay
   readonly #watch: Watch
   readonly #config: Config
   #snapshot: Snapshot
@@ -110,6 +113,7 @@ export class Gate {
     this.#options = options
     this.#log = options.log
     this.#config = loaded.config
+    this.#delay = new LoopDelay(loaded.config.listen.shedAfterMs, () => performance.now())
     this.#identities = new Identities(tokenKeys)
     const steadyNow = (): number => performance.timeOrigin + performance.now()
     this.#kept = new Limits(loaded.config, loaded.secrets, steadyNow, this.#log)
@@ -144,6 +148,9 @@ export class Gate {
       record: event => { this.#audit.record(event) },
       intend: event => this.#audit.intend(event),
       long: this.#long,
+      bodies: new Shares(),
+      calls: new Shares(),
+      shedding: () => this.#delay.shedding,
       auditHealthy: () => this.#audit.healthy,
       draining: () => this.#draining,
       now: Date.now,
@@ -153,7 +160,8 @@ export class Gate {
     }
     this.#long.start(road.clock, road.record)
     const tls = tlsOf(loaded.config, loaded.secrets)
-    this.#proxy = buildProxy(road, this.#log, tls)
+    this.#delay.start()
+    this.#proxy = buildProxy(road, this.#log, listen, tls)
     if (tls !== undefined) this.#tls = new TlsListener(this.#proxy.server as unknown as TlsServer, tls)
     this.#closeUnused = trackUnused(this.#proxy.server, tls !== undefined)
     this.#admin = buildAdmin(() => this.#readiness(), this.#metrics.registry, async () => ({ store: this.#kept.status, upstreams: await this.#kept.view(performance.timeOrigin + performance.now()) }))
@@ -205,6 +213,7 @@ export class Gate {
     await this.#links.close()
     await this.#admin!.close()
     this.#long.stop()
+    this.#delay.stop()
     await this.#audit.close()
   }
 
@@ -262,7 +271,8 @@ export class Gate {
       upstreams: upstreamsOf(config, links, policies),
       self: this.#own.self,
       trustedProxies: proxies.length === 0 ? undefined : compileNetworks(proxies),
-      bodyLimitBytes: config.listen.bodyLimitBytes
+      bodyLimitBytes: config.listen.bodyLimitBytes,
+      bodyMemoryBytes: Math.max(config.listen.bodyMemoryBytes, 2 * config.listen.bodyLimitBytes)
     })
   }
 
@@ -314,14 +324,14 @@ function isRealOrg (config: Config): boolean {
 
 function upstreamsOf (config: Config, links: ReadonlyMap<string, UpstreamLink>, policies: PolicySet): Snapshot['upstreams'] {
   return new Map([...config.upstreams.values()].map(({ name, org, timeouts }) =>
-    [name, composeUpstream(name, org, config.publicUrl, links.get(name)!, timeouts, config.limits, policies.catalog.operations)]))
+    [name, composeUpstream(name, org, config.publicUrl, links.get(name)!, timeouts, config.limits, policies.catalog.operations, [...policies.clients.values()].filter(({ upstream }) => upstream === name).length)]))
 }
 
 /** What a running gate can't change: sockets that are open already, whether they speak TLS and ask for certificates, and sinks. */
 function needsRestart (before: Config, now: Config | undefined): string | undefined {
   if (now === undefined) return undefined
-  const fixed = ({ listen: { host, port, tls }, admin, audit }: Config): string[] =>
-    [[host, port, tls !== undefined, tls?.clientCa !== undefined], admin, audit].map(value => JSON.stringify(value, (name, part: unknown) => name === 'place' ? undefined : part))
+  const fixed = ({ listen: { host, port, tls, maxConnections, maxConnectionsPerAddress, maxRequests, shedAfterMs }, admin, audit }: Config): string[] =>
+    [[host, port, tls !== undefined, tls?.clientCa !== undefined, maxConnections, maxConnectionsPerAddress, maxRequests, shedAfterMs], admin, audit].map(value => JSON.stringify(value, (name, part: unknown) => name === 'place' ? undefined : part))
   const [listen, adminNow, auditNow] = fixed(now)
   const old = fixed(before)
   if (listen !== old[0]) return 'listen'

@@ -12,6 +12,8 @@ export class LongRequests {
   readonly #noted = new WeakSet<GateExchange>()
   #timer: NodeJS.Timeout | undefined
 
+  get count (): number { return this.#open.size }
+
   begin (exchange: GateExchange): void { this.#open.add(exchange) }
 
   end (exchange: GateExchange): void { this.#open.delete(exchange) }

@@ -4,11 +4,13 @@ import proxy from '@fastify/http-proxy'
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { Logger } from 'pino'
 import { Exchange } from '../domain/exchange.js'
-import { reject, type Rejection } from '../domain/rejection.js'
+import { rejections, reject, type Rejection } from '../domain/rejection.js'
 import { writeRejection } from './answer.js'
 import { listenForBadClients } from './bad-clients.js'
 import { declaresBody } from './body.js'
+import { capConnections } from './connection-caps.js'
 import { isClosing, noteArriving } from './connection.js'
+import { affordable } from './descriptors.js'
 import { contextOf, type ListenerTls } from './listener-tls.js'
 import type { Road } from './road.js'
 import { recordEvent } from './record.js'
@@ -21,16 +23,22 @@ declare module 'fastify' {
   interface FastifyRequest { exchange: GateExchange | null }
 }
 
+/** How much the client listener takes at once. */
+export interface ListenerCaps {
+  readonly maxConnections: number
+  readonly maxConnectionsPerAddress: number
+  readonly maxRequests: number
+}
+
 /** Node's own limits of the client listener, from security.md ("Must do" 11). A missing Host is refused by judge: node would answer by itself. */
 const PARSER = { maxHeaderSize: 16_384, keepAliveTimeout: 60_000, headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 1000, insecureHTTPParser: false, requireHostHeader: false }
-const MAX_CONNECTIONS = 1000
 
 /**
  * The client listener: Okta's own paths and nothing else. @fastify/http-proxy mounts the one route; each request is
  * judged in onRequest, and its preHandler takes it over and forwards by our own dispatch (upstream/forward.ts), which
  * is why the stock forwarder behind it is never reached.
  */
-export function buildProxy (road: Road, log: Logger, tls?: ListenerTls): FastifyInstance {
+export function buildProxy (road: Road, log: Logger, caps: ListenerCaps, tls?: ListenerTls): FastifyInstance {
   const options: Record<string, unknown> = {
     logger: false,
     // Every target reaches the one route unread by the router: what is judged is the raw request line.
@@ -50,7 +58,7 @@ export function buildProxy (road: Road, log: Logger, tls?: ListenerTls): Fastify
   }
   const app = fastify(options) as unknown as FastifyInstance
   const server = app.server as HttpServer
-  server.maxConnections = MAX_CONNECTIONS
+  capConnections(server, { total: affordable(caps.maxConnections, log), perAddress: caps.maxConnectionsPerAddress, counts: address => road.snapshot().trustedProxies?.contains(address) !== true, tls: tls !== undefined, now: road.now })
   server.maxHeadersCount = 0 // counted, and refused beyond 100, by checkRequestHeaders: Node would drop the rest in silence
   listenForBadClients(server, road, log)
 
@@ -61,19 +69,20 @@ export function buildProxy (road: Road, log: Logger, tls?: ListenerTls): Fastify
     request.exchange = exchange
     road.long.begin(exchange)
     if (declaresBody(request.raw)) noteArriving(request.raw, reply.raw, exchange)
-    const early = gateIsShut(road, exchange) ?? readTarget(exchange, request.raw)
-    if (early === undefined && isTokenCall(exchange)) {
+    const early = gateIsShut(road, exchange, caps) ?? readTarget(exchange, request.raw)
+    const shedsStrangers = road.shedding() !== 'none'
+    if (early === undefined && !shedsStrangers && isTokenCall(exchange)) {
       reply.hijack()
       answerToken(road, exchange, request.raw, reply.raw).catch((error: unknown) => { lost(road, log, error, request, reply) })
       return
     }
     const settle = (refusal: Rejection | undefined): void => {
-      if (refusal !== undefined) refuse(road, exchange, request, reply, slowGuessing(road, exchange, refusal))
+      if (refusal !== undefined) refuse(road, exchange, request, reply, shedsStrangers && rejections[refusal.code].status === 401 ? reject('overloaded') : slowGuessing(road, exchange, refusal))
       else if (reply.raw.destroyed) left(road, exchange, reply)
       else done()
     }
     const refusal = early ?? judgeCall(exchange, request.raw, exchange.time)
-    if (refusal instanceof Promise) refusal.then(settle).catch((error: unknown) => { lost(road, log, error, request, reply) })
+    if (refusal instanceof Promise && shedsStrangers) { refusal.catch(() => {}); settle(reject('overloaded')) } else if (refusal instanceof Promise) refusal.then(settle).catch((error: unknown) => { lost(road, log, error, request, reply) })
     else settle(refusal)
   })
   // A body is ours to read, whatever it is called: Fastify's text/plain parser would read it away.
@@ -107,8 +116,9 @@ function originalTarget (request: IncomingMessage & { originalUrl?: string }): s
   return request.originalUrl ?? request.url ?? ''
 }
 
-function gateIsShut (road: Road, exchange: GateExchange): Rejection | undefined {
+function gateIsShut (road: Road, exchange: GateExchange, { maxRequests }: ListenerCaps): Rejection | undefined {
   if (road.draining()) return reject('draining')
+  if (road.long.count > maxRequests || road.shedding() === 'everyone') return reject('overloaded')
   if (!road.auditHealthy() && exchange.method !== 'GET') return reject('audit_unavailable')
   return undefined
 }

@@ -5,6 +5,8 @@ import type { AuditEvent } from '../domain/event.js'
 import type { LimitStore } from '../limits/store.js'
 import type { LongRequests } from './long-requests.js'
 import type { Metrics } from './metrics.js'
+import type { Shedding } from './loop-delay.js'
+import type { Shares } from './shares.js'
 import type { Snapshot } from './snapshot.js'
 
 /** What the listener needs of the gate around it. Functions where the value changes while it runs. */
@@ -23,6 +25,12 @@ export interface Road {
   readonly intend: (event: AuditEvent) => Promise<boolean> | undefined
   /** requests on their way, for those that take long */
   readonly long: LongRequests
+  /** bytes of request bodies in memory, by client */
+  readonly bodies: Shares
+  /** calls in flight, by upstream and client */
+  readonly calls: Shares
+  /** whom the event loop is too late for */
+  readonly shedding: () => Shedding
   readonly auditHealthy: () => boolean
   readonly draining: () => boolean
   /** epoch milliseconds, wall clock */

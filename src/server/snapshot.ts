@@ -32,4 +32,6 @@ export interface Snapshot {
   /** absent: X-Forwarded-For is never read */
   readonly trustedProxies?: NetworkList
   readonly bodyLimitBytes: number
+  /** what request bodies may take up together */
+  readonly bodyMemoryBytes: number
 }

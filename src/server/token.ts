@@ -4,7 +4,7 @@ import { TOKEN_PATH } from '../clients/token-url.js'
 import { isRejection, reject, type Rejection } from '../domain/rejection.js'
 import type { QueryParameter } from '../domain/target.js'
 import { writeRejection } from './answer.js'
-import { readBody } from './body.js'
+import { BodyMemory, declaresBody, NO_BODY, readBody } from './body.js'
 import { recordEvent } from './record.js'
 import type { Road } from './road.js'
 import type { GateExchange } from './stages.js'
@@ -20,7 +20,7 @@ export function isTokenCall ({ method, target, snapshot }: GateExchange): boolea
 /** `POST /oauth2/v1/token`: reads the form, lets the clients' room decide, answers and records. */
 export async function answerToken (road: Road, exchange: GateExchange, request: IncomingMessage, response: ServerResponse): Promise<void> {
   exchange.stage = 'identify'
-  const body = await readBody(request, MAX_FORM_BYTES)
+  const body = declaresBody(request) ? await readBody(request, response, MAX_FORM_BYTES, new BodyMemory(road.bodies, '', exchange.snapshot.bodyMemoryBytes)) : NO_BODY
   if (isRejection(body)) { refuse(road, exchange, request, response, body); return }
   if ('kind' in body || response.destroyed) { exchange.aborted = true; recordEvent(road, exchange); return }
   exchange.bytesIn = body.length

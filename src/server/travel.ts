@@ -10,7 +10,7 @@ import { forward } from '../upstream/forward.js'
 import { forwardedHeaders } from '../upstream/headers.js'
 import type { ForwardResult } from '../upstream/result.js'
 import { writeRejection } from './answer.js'
-import { readBody } from './body.js'
+import { BodyMemory, declaresBody, NO_BODY, readBody } from './body.js'
 import { proofUsed } from '../clients/callers.js'
 import { intend, recordEvent } from './record.js'
 import type { Road } from './road.js'
@@ -30,7 +30,7 @@ const REFUSALS: Readonly<Record<RefusedBy, RejectionCode>> = {
  */
 export async function travel (road: Road, exchange: GateExchange, request: IncomingMessage, response: ServerResponse): Promise<void> {
   exchange.stage = 'body'
-  const reading = readBody(request, exchange.snapshot.bodyLimitBytes)
+  const reading = declaresBody(request) ? readBody(request, response, exchange.snapshot.bodyLimitBytes, new BodyMemory(road.bodies, exchange.client!.id, exchange.snapshot.bodyMemoryBytes)) : NO_BODY
   let refusal = takeBody(exchange, request, reading instanceof Promise ? await reading : reading) ?? lacksScope(exchange)
   // One pass; a second when a complete answer has proved that Okta refused before it executed anything. It spends budget.
   for (let again = refusal === undefined && !exchange.aborted; again;) {
@@ -43,20 +43,26 @@ export async function travel (road: Road, exchange: GateExchange, request: Incom
       refusal = await consumeProof(road, exchange)
       if (refusal !== undefined) { road.limits.cancel(ticket, road.steadyNow()); break }
     }
-    exchange.stage = 'forward'
-    // A write is on record before it is made: what the gate can't remember, it does not do.
-    const kept = exchange.method === 'GET' || exchange.resent ? undefined : intend(road, exchange)
-    if (kept !== undefined) {
-      if (!await kept) refusal = reject('audit_unavailable', { detail: 'the intent is not on the disk' })
-      else if (response.destroyed) exchange.aborted = true
-      if (refusal !== undefined || exchange.aborted) { road.limits.cancel(ticket, road.steadyNow()); break }
+    const caller = `${exchange.policy!.upstream} ${exchange.client!.id}`
+    if (!takesSlot(road, exchange, caller)) { refusal = reject('concurrency', { causes: ['this client has its share of the calls in flight'] }); road.limits.cancel(ticket, road.steadyNow()); break }
+    try {
+      exchange.stage = 'forward'
+      // A write is on record before it is made: what the gate can't remember, it does not do.
+      const kept = exchange.method === 'GET' || exchange.resent ? undefined : intend(road, exchange)
+      if (kept !== undefined) {
+        if (!await kept) refusal = reject('audit_unavailable', { detail: 'the intent is not on the disk' })
+        else if (response.destroyed) exchange.aborted = true
+        if (refusal !== undefined || exchange.aborted) { road.limits.cancel(ticket, road.steadyNow()); break }
+      }
+      const result = await send(road, exchange, ticket, request, response)
+      exchange.stage = 'observe'
+      settle(road, exchange, ticket, result)
+      again = result.kind === 'credential_refused' && mayCallAgain(exchange, result)
+      refusal = again ? undefined : conclude(exchange, result, response)
+      if (again) exchange.resent = true
+    } finally {
+      road.calls.giveBack(caller, 1)
     }
-    const result = await send(road, exchange, ticket, request, response)
-    exchange.stage = 'observe'
-    settle(road, exchange, ticket, result)
-    again = result.kind === 'credential_refused' && mayCallAgain(exchange, result)
-    refusal = again ? undefined : conclude(exchange, result, response)
-    if (again) exchange.resent = true
   }
   if (refusal !== undefined) {
     exchange.rejection = refusal
@@ -94,6 +100,11 @@ function admitted (road: Road, exchange: GateExchange, admission: Admission, res
   if (admission.kind === 'admitted') road.limits.cancel(admission.ticket, road.steadyNow())
   exchange.aborted = true
   return undefined
+}
+
+/** A client whose calls hang, or who reads slowly, leaves slots to the others. */
+function takesSlot (road: Road, { snapshot, policy }: GateExchange, caller: string): boolean {
+  return road.calls.take(caller, 1, Infinity, snapshot.upstreams.get(policy!.upstream)!.callsPerClient)
 }
 
 /** Tells a call that waits for its turn that its client has left. */

@@ -19,6 +19,8 @@ export interface UpstreamRoad {
   readonly timeouts: ForwardTimeouts
   /** by operation.index; operations of one bucket share one plan */
   readonly plans: readonly BucketPlan[]
+  /** calls that one client may have in flight */
+  readonly callsPerClient: number
   readonly rewrites: LocationRewrites
   readonly rewriteHrefs: (body: Buffer) => Buffer | undefined
 }
@@ -39,12 +41,14 @@ export interface LimitSettings {
   /** 0 … 1 */
   readonly credentialShare: number
   readonly concurrency: number
+  /** part of the calls in flight that one of several clients may have, 0 … 1 */
+  readonly clientConcurrency: number
   /** calls per minute by '[METHOD[,METHOD] ]bucket' or '*' */
   readonly org: Readonly<Record<string, number>>
 }
 
-/** Composes an upstream for a snapshot. */
-export function composeUpstream (name: string, org: string, publicUrl: string, link: UpstreamLink, timeouts: ForwardTimeouts, limits: LimitSettings, operations: readonly Operation[]): UpstreamRoad {
+/** Composes an upstream for a snapshot. `clients`: how many there are of it; a single one has no one to leave slots to. */
+export function composeUpstream (name: string, org: string, publicUrl: string, link: UpstreamLink, timeouts: ForwardTimeouts, limits: LimitSettings, operations: readonly Operation[], clients: number): UpstreamRoad {
   const origins = originsOf(org, publicUrl)
   return {
     name,
@@ -54,6 +58,7 @@ export function composeUpstream (name: string, org: string, publicUrl: string, l
     missingScope: link.missingScope,
     timeouts,
     plans: plansOf(name, limits, operations),
+    callsPerClient: clients < 2 ? Infinity : Math.max(1, Math.floor(limits.ceiling * limits.concurrency * limits.clientConcurrency)),
     rewrites: rewritesOf(origins),
     rewriteHrefs: body => rewriteHrefs(body, origins)
   }

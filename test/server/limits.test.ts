@@ -134,7 +134,7 @@ t.test('a 429 of Okta\'s closes its bucket until the reset, and passes once', as
 
 t.test('half of Okta\'s concurrency is in flight at once', async t => {
   const stub = await startStub(t)
-  const rig = await startRig(t, { org: stub.origin, policies, limits: "{ org: { '*': 100000 } }" })
+  const rig = await startRig(t, { org: stub.origin, policies, limits: "{ org: { '*': 100000 }, clientConcurrency: 100% }" })
   t.equal((await rig.ask(request(LIST, app.key))).status, 200)
   let release: () => void = () => {}
   const released = new Promise<void>(resolve => { release = resolve })
@@ -154,7 +154,7 @@ t.test('half of Okta\'s concurrency is in flight at once', async t => {
 
 t.test('clients that hang up give their places back', async t => {
   const stub = await startStub(t)
-  const rig = await startRig(t, { org: stub.origin, policies, limits: "{ org: { '*': 100000 }, concurrency: 8 }" })
+  const rig = await startRig(t, { org: stub.origin, policies, limits: "{ org: { '*': 100000 }, concurrency: 8, clientConcurrency: 100% }" })
   t.equal((await rig.ask(request(LIST, app.key))).status, 200)
   const usual = stub.answer
   stub.answer = () => {}

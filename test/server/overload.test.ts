@@ -1,0 +1,155 @@
+import t from 'tap'
+import { LoopDelay } from '../../src/server/loop-delay.js'
+import { Shares } from '../../src/server/shares.js'
+import { client, later, NO_LIMITS, request, respond, startRig, startStub, until } from '../support/gate.js'
+
+const stub = await startStub(t)
+const usual = stub.answer
+const ALLOW = 'allow: [{ operation: listUsers }, { operation: createUser }]'
+const app = client('app', ALLOW)
+const other = client('other', ALLOW)
+const LIST = 'GET /api/v1/users'
+const policies = { 'app.yaml': app.text, 'other.yaml': other.text }
+const busy = (ms: number): void => { for (const end = performance.now() + ms; performance.now() < end;); }
+
+t.test('the loop is overloaded when no sample of the last eight was on time', async t => {
+  let now = 0
+  const delay = new LoopDelay(100, () => now)
+  const sample = (late: number, times = 1): string => {
+    for (let i = 0; i < times; i++) { now += 20 + late; delay.sample() }
+    return delay.shedding
+  }
+  delay.start()
+  t.teardown(() => { delay.stop() })
+  t.equal(sample(0, 20), 'none')
+  t.equal(sample(5000), 'none', 'one long turn is no overload')
+  t.equal(sample(150, 7), 'strangers', 'eight late ones are')
+  t.equal(sample(0), 'none', 'one on time ends it')
+  t.equal(sample(150, 8), 'strangers')
+  t.equal(sample(400, 8), 'everyone')
+  t.equal(sample(150), 'strangers')
+})
+
+t.test('a share is never more than its part, and the whole never more than all of it', async t => {
+  const shares = new Shares()
+  t.ok(shares.take('a', 50, 100, 50))
+  t.notOk(shares.take('a', 1, 100, 50), 'one has its part')
+  t.ok(shares.take('b', 40, 100, 50))
+  t.notOk(shares.take('c', 11, 100, 50), 'all have the whole')
+  shares.giveBack('a', 50)
+  t.ok(shares.take('c', 11, 100, 50))
+  t.equal(shares.sum, 51)
+  shares.giveBack('b', 40)
+  shares.giveBack('c', 11)
+  shares.giveBack('d', 0)
+  t.equal(shares.sum, 0)
+})
+
+t.test('connections beyond the caps are told 503 and cost the others nothing', async t => {
+  const rig = await startRig(t, { org: stub.origin, policies, listen: 'maxConnections: 6, maxConnectionsPerAddress: 4' })
+  const open = await Promise.all(Array.from({ length: 4 }, async () => await rig.open()))
+  for (const connection of open) connection.send(request(LIST, app.key))
+  for (const connection of open) t.equal((await connection.answer())?.status, 200)
+  const tooMany = await rig.open()
+  tooMany.send(request(LIST, app.key))
+  const refused = await tooMany.answer()
+  t.match(refused, { status: 503 })
+  t.match(refused?.error, { errorCode: 'E0000009', errorId: refused?.header('x-narrowgate-request-id') })
+  t.match(refused?.header('retry-after'), /^\d+$/)
+  t.ok(await tooMany.ends())
+  t.equal(stub.requests.length, 4, 'nothing of it was forwarded')
+  open[0]!.send(request(LIST, app.key))
+  t.equal((await open[0]!.answer())?.status, 200, 'those that are open go on')
+  open[1]!.destroy()
+  t.ok(await until(async () => (await rig.ask(request(LIST, app.key))).status === 200), 'a place that is given back is free')
+  for (const connection of open) connection.destroy()
+
+  const crowd = await Promise.all(Array.from({ length: 200 }, async () => await rig.open()))
+  await later(50)
+  for (const connection of crowd) connection.destroy()
+  t.ok(await until(async () => (await rig.ask(request(LIST, app.key))).status === 200), 'a crowd that leaves leaves nothing behind')
+})
+
+t.test('a trusted proxy is nobody\'s address: only the total counts there', async t => {
+  const rig = await startRig(t, { org: stub.origin, policies, listen: 'maxConnections: 6, maxConnectionsPerAddress: 2, trustedProxies: [127.0.0.0/8]' })
+  const open = await Promise.all(Array.from({ length: 6 }, async () => await rig.open()))
+  for (const connection of open) connection.send(request(LIST, app.key))
+  for (const connection of open) t.equal((await connection.answer())?.status, 200)
+  t.equal((await rig.ask(request(LIST, app.key))).status, 503, 'the seventh')
+  for (const connection of open) connection.destroy()
+})
+
+t.test('requests beyond listen.maxRequests are refused, pipelined ones too', async t => {
+  stub.answer = (_, socket) => { setTimeout(() => socket.write(respond(200)), 100) }
+  const rig = await startRig(t, { org: stub.origin, policies, listen: 'maxRequests: 3' })
+  const connection = await rig.open()
+  connection.send(request(LIST, app.key).repeat(5))
+  const statuses = []
+  for (let i = 0; i < 4; i++) statuses.push((await connection.answer())?.status)
+  t.same(statuses, [200, 200, 200, 503])
+  t.ok(await connection.ends(), 'and the connection is closed')
+  stub.answer = usual
+  t.match((await rig.events(4)).filter(event => event.outcome === 'failed')[0], { reason: 'overloaded', status: 503 })
+})
+
+t.test('bodies that are on their way take up a bounded amount of memory, one client half of it', async t => {
+  const rig = await startRig(t, { org: stub.origin, policies, listen: 'bodyLimitBytes: 1048576, bodyMemoryBytes: 2097152' })
+  const head = (key: string): string => `POST /api/v1/users HTTP/1.1\r\nHost: gate\r\nAuthorization: SSWS ${key}\r\nContent-Type: application/json\r\nContent-Length: 800000\r\n\r\n`
+  const body = JSON.stringify({ profile: { x: 'y'.repeat(799_980) } }).padEnd(800_000, ' ')
+  const slow = await rig.open()
+  slow.send(head(app.key) + body.slice(0, 700_000))
+  await later(100)
+  const second = await rig.open()
+  second.send(head(app.key) + body)
+  const answer = await second.answer()
+  t.match(answer, { status: 503 }, 'the same client has its half')
+  t.match(answer?.error.errorCauses, [{ errorSummary: /bodies/ }])
+  second.destroy()
+  t.equal((await rig.ask(head(other.key) + body)).status, 200, 'another client is served all the same')
+  slow.send(body.slice(700_000))
+  t.equal((await slow.answer())?.status, 200, 'and so is the slow one')
+  t.equal((await rig.ask(head(app.key) + body)).status, 200, 'what was taken is given back')
+  slow.destroy()
+  const killed = await rig.open()
+  killed.send(head(app.key) + body.slice(0, 700_000))
+  await later(100)
+  killed.destroy()
+  t.ok(await until(async () => (await rig.ask(head(app.key) + body)).status === 200), 'by who hangs up, too')
+})
+
+t.test('a client whose calls hang leaves half of the slots to the others', async t => {
+  stub.answer = ({ target }, socket) => { if (!target.includes('hang')) socket.write(respond(200)) }
+  const any = 'allow: [{ operation: listUsers, query: any }]'
+  const [hanging, brisk] = [client('hanging', any), client('brisk', any)]
+  const rig = await startRig(t, { org: stub.origin, policies: { 'hanging.yaml': hanging.text, 'brisk.yaml': brisk.text }, limits: NO_LIMITS.replace('concurrency: 1000', 'concurrency: 20, clientConcurrency: 50%') })
+  t.equal((await rig.ask(request(LIST, brisk.key))).status, 200, 'the first call of a bucket goes alone')
+  const hung = await Promise.all(Array.from({ length: 8 }, async () => await rig.open()))
+  for (const connection of hung) connection.send(request(`${LIST}?q=hang`, hanging.key))
+  t.ok(await until(() => stub.requests.filter(({ target }) => target.includes('hang')).length === 5), 'five of ten slots')
+  const refused = await rig.ask(request(LIST, hanging.key))
+  t.equal(refused.status, 429)
+  t.match(refused.error.errorCauses, [{ errorSummary: /share of the calls in flight/ }])
+  for (let i = 0; i < 5; i++) t.equal((await rig.ask(request(LIST, brisk.key))).status, 200, 'the other client')
+  for (const connection of hung) connection.destroy()
+  stub.answer = usual
+  t.ok(await until(async () => (await rig.ask(request(LIST, hanging.key))).status === 200), 'slots come back')
+})
+
+t.test('an event loop that stays late refuses strangers first, then everyone', async t => {
+  const rig = await startRig(t, { org: stub.origin, policies, listen: 'shedAfterMs: 30' })
+  let turn = 0
+  let on = true
+  const burn = (): void => { busy(turn); if (on) setTimeout(burn, 0) }
+  const statuses = async (): Promise<string> => {
+    const answers = await Promise.all([rig.ask(request(LIST, app.key)), rig.ask(request(LIST)), rig.ask(request(LIST, 'ngk_none')), rig.ask(request('POST /oauth2/v1/token', undefined, [], 'x=y'))])
+    return answers.map(({ status }) => status).join(' ')
+  }
+  t.ok(await until(async () => /^200 401 401 \d+$/.test(await statuses())), 'calm')
+  turn = 80
+  burn()
+  t.ok(await until(async () => await statuses() === '200 503 503 503'), 'strangers')
+  turn = 220
+  t.ok(await until(async () => await statuses() === '503 503 503 503', 20_000), 'everyone')
+  on = false
+  t.ok(await until(async () => /^200 401 401 /.test(await statuses())), 'and back')
+})
