@@ -85,7 +85,7 @@ t.test('docs/policy-format.md: the keys are those of the schemas', async t => {
 
 t.test('docs/interfaces.md: the audit fields are those of the line', async t => {
   const event: Required<AuditEvent> = {
-    time: 0, id: 'x', phase: 'open', outcome: 'allowed', stage: 'observe', method: 'GET', path: '/', queryNames: ['q'], source: '127.0.0.1', client: 'c', keyId: 'k', authentication: 'apiKey', operation: 'o', resources: [{ kind: 'user', id: 'u' }], rule: 'r', ruleId: 'f#0', decision: 'allow', reason: 'no_rule', wouldDeny: 'no_rule', detail: 'd', bodyPaths: ['p'], upstream: 'u', credential: 'none', bucket: 'b', status: 200, upstreamStatus: 200, oktaRequestId: 'i', truncated: true, resent: true, count: 2, bytesIn: 0, bytesOut: 0, durationMs: 1, upstreamMs: 1, policy: 'h'
+    time: 0, id: 'x', phase: 'open', outcome: 'allowed', stage: 'observe', method: 'GET', path: '/', queryNames: ['q'], source: '127.0.0.1', client: 'c', keyId: 'k', authentication: 'apiKey', operation: 'o', resources: [{ kind: 'user', id: 'u' }], rule: 'r', ruleId: 'f#0', decision: 'allow', reason: 'no_rule', wouldDeny: 'no_rule', detail: 'd', bodyPaths: ['p'], upstream: 'u', credential: 'none', bucket: 'b', status: 200, upstreamStatus: 200, oktaRequestId: 'i', truncated: true, resent: true, count: 2, bytesIn: 0, bytesOut: 0, durationMs: 1, upstreamMs: 1, policy: 'h', traceId: 't'
   }
   const line = JSON.parse(createPlainLines()(event)) as object
   t.same(first(table('docs/interfaces.md', 'field', 'what')), Object.keys(line), 'names and order')

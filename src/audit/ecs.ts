@@ -31,6 +31,7 @@ export function createEcsLines ({ version, gate }: Producer): (event: AuditEvent
     line += event.path === undefined ? '' : ',"url":{"path":' + quote(event.path) + '}'
     line += event.client === undefined ? '' : ',"user":{"name":' + quote(event.client) + '}'
     line += event.ruleId === undefined ? '' : ',"rule":{"id":' + quote(event.ruleId) + text(',"name":', event.rule) + plain(',"version":', undefined) + '}'
+    line += event.traceId === undefined ? '' : ',"trace":{"id":"' + event.traceId + '"}'
     return line + ',"narrowgate":' + own(event).slice(0, -1) + '}\n'
   }
 }

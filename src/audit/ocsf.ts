@@ -153,5 +153,5 @@ function unmapped (event: AuditEvent, upstream: string): string {
   line += list(',"queryNames":', event.queryNames) + text(',"wouldDeny":', event.wouldDeny) + list(',"bodyPaths":', event.bodyPaths)
   line += upstream + plain(',"upstreamStatus":', event.upstreamStatus)
   line += plain(',"truncated":', event.truncated) + plain(',"resent":', event.resent) + ',"bytesOut":' + event.bytesOut + ',"durationMs":' + event.durationMs
-  return line + plain(',"upstreamMs":', event.upstreamMs) + '}}\n'
+  return line + plain(',"upstreamMs":', event.upstreamMs) + text(',"traceId":', event.traceId) + '}}\n'
 }

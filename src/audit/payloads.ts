@@ -11,9 +11,9 @@ export interface Payload {
 export type MakePayload = (lines: readonly string[], now: number) => Payload
 
 /** What a line says beside itself; lines of the log's own (checkpoints, gaps) have a time alone. */
-function factsOf (line: string): { time?: number, id?: string, severity: number } {
+function factsOf (line: string): { time?: number, id?: string, traceId?: string, severity: number } {
   const event = parseEvent(line)
-  if (event !== undefined) return { time: event.time, id: eventId(event), severity: severityOf(event) }
+  if (event !== undefined) return { time: event.time, id: eventId(event), traceId: event.traceId, severity: severityOf(event) }
   try {
     const time = Date.parse(String((JSON.parse(line) as { time?: unknown }).time))
     return { time: Number.isNaN(time) ? undefined : time, severity: SEVERITY.informational }
@@ -56,7 +56,7 @@ export function otlpPayload (authorization: (() => string) | undefined, gate: st
   const resource = { attributes: [attribute('service.name', 'narrowgate'), attribute('service.version', version), attribute('host.name', gate)] }
   return (lines, now) => {
     const logRecords = lines.map(line => {
-      const { time, id, severity } = factsOf(line)
+      const { time, id, traceId, severity } = factsOf(line)
       const [severityNumber, severityText] = OTLP_SEVERITY[severity]!
       return {
         timeUnixNano: `${BigInt(time ?? now) * 1_000_000n}`,
@@ -64,6 +64,7 @@ export function otlpPayload (authorization: (() => string) | undefined, gate: st
         severityNumber,
         severityText,
         body: { stringValue: line },
+        traceId,
         attributes: id === undefined ? [] : [attribute('event.id', id)]
       }
     })

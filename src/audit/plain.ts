@@ -26,7 +26,7 @@ export function createPlainLines (): (event: AuditEvent) => string {
     line += plain(',"status":', event.status) + plain(',"upstreamStatus":', event.upstreamStatus) + text(',"oktaRequestId":', event.oktaRequestId)
     line += plain(',"truncated":', event.truncated) + plain(',"resent":', event.resent) + plain(',"count":', event.count)
     line += ',"bytesIn":' + event.bytesIn + ',"bytesOut":' + event.bytesOut + ',"durationMs":' + event.durationMs
-    return line + plain(',"upstreamMs":', event.upstreamMs) + text(',"policy":', event.policy) + '}\n'
+    return line + plain(',"upstreamMs":', event.upstreamMs) + text(',"policy":', event.policy) + text(',"traceId":', event.traceId) + '}\n'
   }
 }
 

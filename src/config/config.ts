@@ -15,6 +15,8 @@ export interface Config {
   readonly upstreams: ReadonlyMap<string, UpstreamConfig>
   readonly limits: LimitsConfig
   readonly audit: AuditConfig
+  /** absent: neither traces nor metrics are sent anywhere */
+  readonly telemetry?: TelemetryConfig
   readonly production: boolean
   readonly workers: number
 }
@@ -153,6 +155,20 @@ export type SinkConfig =
   | ({ readonly kind: 'https', readonly url: string, readonly hmacKey: SecretReference } & RemoteSink)
   | ({ readonly kind: 'otlp', readonly url: string, readonly authorization?: SecretReference } & RemoteSink)
 
+/** Where traces and metrics go, over OTLP. */
+export interface TelemetryConfig {
+  /** `/v1/traces` and `/v1/metrics` are added to it */
+  readonly url: string
+  readonly authorization?: SecretReference
+  readonly ca?: SecretReference
+  /** 0 … 1 of the traces that begin here */
+  readonly sampling: number
+  /** checked CIDR texts: whose traceparent is believed */
+  readonly trustedNetworks: readonly string[]
+  /** 0: metrics are not sent */
+  readonly metricsSeconds: number
+}
+
 /** Where something stands in the config file; problems found later name it. */
 export interface Place { readonly file: string, readonly line: number, readonly column: number }
 
@@ -179,6 +195,7 @@ export function secretReferences (config: Config): SecretReference[] {
   const { store } = config.limits
   if (store !== 'memory') references.push(store.url, ...store.ca === undefined ? [] : [store.ca])
   for (const reference of auditReferences(config.audit)) references.push(reference)
+  for (const reference of [config.telemetry?.authorization, config.telemetry?.ca]) if (reference !== undefined) references.push(reference)
   for (const { jwks, ca } of config.issuers) {
     if (jwks?.kind === 'file') references.push(jwks.reference)
     if (ca !== undefined) references.push(ca)

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path'
 import { hasErrors, type Problem } from '../domain/problem.js'
-import type { AuditConfig, Config, FilePlace, IssuerConfig, LimitsConfig, SecretReference, SinkConfig, TokenConfig, UpstreamConfig } from './config.js'
+import type { AuditConfig, TelemetryConfig, Config, FilePlace, IssuerConfig, LimitsConfig, SecretReference, SinkConfig, TokenConfig, UpstreamConfig } from './config.js'
 import { endOfDay, formats, percentOf } from './formats.js'
 import { checkRules } from './rules.js'
 import type { WrittenConfig, WrittenReference, WrittenSink, WrittenToken, WrittenUpstream } from './schema.js'
@@ -105,6 +105,7 @@ function compile (file: string, directory: string, yaml: ConfigYaml): Config {
       clientConcurrency: percentOf(limits.clientConcurrency)!
     },
     audit: compileAudit(written.audit, from, reference),
+    telemetry: compileTelemetry(written.telemetry, reference),
     production: written.production,
     workers: written.workers
   })
@@ -121,6 +122,19 @@ function compileIssuer ({ jwks, ca, ...rest }: WrittenConfig['issuers'][number],
   return {
     ...rest,
     jwks: jwks === undefined ? undefined : jwks.url !== undefined ? { kind: 'url', url: jwks.url } : { kind: 'file', reference: reference({ file: jwks.file }, [...at, 'jwks'], false) },
+    ca: ca === undefined ? undefined : reference(ca, [...at, 'ca'], false)
+  }
+}
+
+function compileTelemetry (written: WrittenConfig['telemetry'], reference: MakeReference): TelemetryConfig | undefined {
+  if (written === undefined) return undefined
+  const { otlp: { url, authorization, ca }, sampling, ...rest } = written
+  const at: Path = ['telemetry', 'otlp']
+  return {
+    ...rest,
+    url,
+    sampling: percentOf(sampling)!,
+    authorization: authorization === undefined ? undefined : reference(authorization, [...at, 'authorization']),
     ca: ca === undefined ? undefined : reference(ca, [...at, 'ca'], false)
   }
 }

@@ -110,7 +110,7 @@ function exceptions (yaml: ConfigYaml, now: number): Problem[] {
 }
 
 function repetitions (yaml: ConfigYaml): Problem[] {
-  const lists: [Path, string][] = [[['audit', 'sinks'], 'this sink is listed twice'], [['listen', 'trustedProxies'], 'this block is listed twice'], [['tokens', 'keys'], 'this key is listed twice']]
+  const lists: [Path, string][] = [[['audit', 'sinks'], 'this sink is listed twice'], [['listen', 'trustedProxies'], 'this block is listed twice'], [['telemetry', 'trustedNetworks'], 'this block is listed twice'], [['tokens', 'keys'], 'this key is listed twice']]
   const issuers = get(yaml.value, ['issuers'])
   const names = Array.isArray(issuers) ? issuers.map(issuer => get(issuer, ['issuer'])) : []
   const twice = repeated(names).map(index => yaml.problem(['issuers', index, 'issuer'], 'this issuer is listed twice'))

@@ -169,6 +169,12 @@ export const configSchema = strict({
     spool: Type.String({ format: 'file-path', default: './spool' }),
     sinks: Type.Array(exactlyOne(sinks, `must be exactly one of ${Object.keys(sinks).join(', ')}`), { minItems: 1, maxItems: 20, default: [{ stdout: {} }], errorMessage: 'must list at least one sink' })
   }),
+  telemetry: Type.Optional(strict({
+    otlp: strict({ url: collector, authorization: Type.Optional(reference), ca: Type.Optional(publicFile) }),
+    sampling: percent('100%'),
+    trustedNetworks: Type.Array(Type.String({ format: 'cidr' }), { default: [], description: 'whose traceparent header is believed' }),
+    metricsSeconds: Type.Integer({ minimum: 0, maximum: 3600, default: 60, errorMessage: 'must be seconds, 0 (none are sent) to 3600' })
+  }, { description: 'traces and metrics over OTLP' })),
   production: Type.Boolean({ default: false }),
   workers: Type.Integer({ minimum: 1, default: 1, errorMessage: 'must be a number of processes, 1 or more' })
 }, { $id: 'https://narrowgate.invalid/narrowgate.schema.json', title: 'narrowgate.yaml' })

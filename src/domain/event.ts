@@ -74,6 +74,8 @@ export interface AuditEvent {
   readonly upstreamMs?: number
   /** hash of the policy file that decided, first 12 hex digits */
   readonly policy?: string
+  /** of the distributed trace that the request belongs to; absent without `telemetry` */
+  readonly traceId?: string
   /** this event stands for so many requests of one source that was guessing */
   readonly count?: number
 }

@@ -3,6 +3,7 @@ import type { CallBody, DenyReason, RuleReference } from './decision.js'
 import type { Operation } from './operation.js'
 import type { Rejection } from './rejection.js'
 import type { Target } from './target.js'
+import type { TraceContext } from './trace.js'
 
 /** The stages of the road, in order; an event names the one at which its request ended. */
 export type Stage = 'record' | 'target' | 'identify' | 'operation' | 'decide' | 'body' | 'admit' | 'forward' | 'observe'
@@ -45,6 +46,11 @@ export class Exchange<S = unknown, P = unknown> {
   upstreamMs: number | undefined = undefined
   /** time that the gate itself took before and after the call, until the head of the answer went out */
   gateMs: number | undefined = undefined
+  /** monotonic milliseconds: when the call was sent, and when it was over */
+  sentClock: number | undefined = undefined
+  endClock: number | undefined = undefined
+  /** absent: nobody asks for traces */
+  trace: TraceContext | undefined = undefined
   bytesOut = 0
   truncated = false
   aborted = false

@@ -7,7 +7,7 @@ import type { Logger } from 'pino'
 import { createSigner, type Signer } from '../audit/chain.js'
 import type { Sender } from '../audit/deliver.js'
 import { createEcsLines } from '../audit/ecs.js'
-import { fileDisk, fileKind, fileSink } from '../audit/file.js'
+import { fileDisk, fileKind, fileSink, rotatedFiles } from '../audit/file.js'
 import { createFilter } from '../audit/filter.js'
 import { httpsSender } from '../audit/https.js'
 import { Journal } from '../audit/journal.js'
@@ -105,8 +105,8 @@ async function leftOpen (config: AuditConfig): Promise<AuditEvent[]> {
   for (const sink of config.sinks) {
     if (sink.delivery !== 'required' || sink.kind === 'stdout') continue
     const path = sink.kind === 'file' ? sink.path : join(folderOf(config, sink), 'events.jsonl')
-    if (fileKind(path) !== 'file') continue
-    for (const [id, event] of await openIntents(path)) left.set(id, event)
+    if (fileKind(path) === 'special') continue
+    for (const [id, event] of await openIntents([...rotatedFiles(path).slice(-1), path])) left.set(id, event)
   }
   return [...left.values()]
 }
@@ -121,6 +121,7 @@ export async function thumbprint (publicKey: KeyObject): Promise<string> {
   return await calculateJwkThumbprint(await exportJWK(publicKey))
 }
 
-function version (): string {
+/** The gate's own. */
+export function version (): string {
   return (JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }).version
 }

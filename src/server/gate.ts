@@ -1,8 +1,10 @@
 import type { AddressInfo } from 'node:net'
 import type { Server as TlsServer } from 'node:tls'
+import { hostname } from 'node:os'
 import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
 import type { AuditLog } from '../audit/log.js'
+import type { RegistryMetric } from '../audit/otlp-metrics.js'
 import { createFailures } from '../clients/failures.js'
 import { compileNetworks } from '../clients/networks.js'
 import { SeenOnceInMemory } from '../clients/seen-once.js'
@@ -14,7 +16,7 @@ import { formatProblem, hasErrors, type Problem } from '../domain/problem.js'
 import type { LimitStore } from '../limits/store.js'
 import type { PolicySet } from '../policy/load.js'
 import { buildAdmin, type Readiness } from './admin.js'
-import { openAudit } from './audit.js'
+import { openAudit, version } from './audit.js'
 import { trackUnused } from './connection.js'
 import { Identities, type ReadIdentities } from './identities.js'
 import { Limits } from './limits.js'
@@ -29,6 +31,7 @@ import { TlsListener, tlsOf } from './listener-tls.js'
 import { OwnAffairs } from './own-affairs.js'
 import type { Road } from './road.js'
 import { Shares } from './shares.js'
+import { Telemetry } from './telemetry.js'
 import type { Snapshot } from './snapshot.js'
 import { composeUpstream, type UpstreamLink } from './upstreams.js'
 
@@ -63,6 +66,9 @@ export interface ReloadReport {
 /** How long a start waits for tokens and for what Okta says of the gate: an org that is stuck must not hold up the others. */
 const START_MS = 2500
 
+/** How long spans and metrics that wait at the end may take, milliseconds. */
+const TELEMETRY_MS = 1000
+
 /** How long in-flight requests may take to finish after SIGTERM, milliseconds (faults.md). */
 export const DRAIN_MS = 25_000
 
@@ -94,6 +100,7 @@ export class Gate {
   readonly #audit: AuditLog
   readonly #long = new LongRequests()
   readonly #delay: LoopDelay
+  readonly #telemetry: Telemetry | undefined
   readonly #watch: Watch
   readonly #config: Config
   #snapshot: Snapshot
@@ -121,9 +128,11 @@ export class Gate {
     this.#links = new Links({ now: Date.now, monotonic: () => performance.now(), after, random: Math.random }, this.#log)
     this.#own = new OwnAffairs({ log: this.#log, links: this.#links, limits: this.#limits, snapshot: () => this.#snapshot, steadyNow, ownCalls: options.ownCalls ?? isRealOrg(loaded.config) })
     this.#audit = audit
+    const { telemetry } = loaded.config
+    this.#telemetry = telemetry === undefined ? undefined : new Telemetry(telemetry, loaded.secrets, hostname(), version())
     this.#snapshot = this.#compose(loaded)
     this.#watch = watch({ onChange: () => { this.reload().catch(() => {}) }, pollMs: options.pollMs })
-    for (const gauge of gateGauges({ limits: this.#kept, links: this.#links, audit: this.#audit, snapshot: () => this.#snapshot, expiries: () => this.#own.expiries, refusedReloads: () => this.#refusedReloads, reloads: () => this.#reloads, steadyNow })) this.#metrics.gauge(gauge)
+    for (const gauge of gateGauges({ limits: this.#kept, links: this.#links, audit: this.#audit, telemetry: this.#telemetry, snapshot: () => this.#snapshot, expiries: () => this.#own.expiries, refusedReloads: () => this.#refusedReloads, reloads: () => this.#reloads, steadyNow })) this.#metrics.gauge(gauge)
     this.#note(loaded, true)
   }
 
@@ -151,6 +160,7 @@ export class Gate {
       bodies: new Shares(),
       calls: new Shares(),
       shedding: () => this.#delay.shedding,
+      telemetry: this.#telemetry,
       auditHealthy: () => this.#audit.healthy,
       draining: () => this.#draining,
       now: Date.now,
@@ -159,6 +169,7 @@ export class Gate {
       nobody
     }
     this.#long.start(road.clock, road.record)
+    this.#telemetry?.start(async () => await this.#metrics.registry.getMetricsAsJSON() as unknown as RegistryMetric[])
     const tls = tlsOf(loaded.config, loaded.secrets)
     this.#delay.start()
     this.#proxy = buildProxy(road, this.#log, listen, tls)
@@ -214,7 +225,7 @@ export class Gate {
     await this.#admin!.close()
     this.#long.stop()
     this.#delay.stop()
-    await this.#audit.close()
+    await Promise.all([this.#audit.close(), this.#telemetry?.close(TELEMETRY_MS)])
   }
 
   async #reloadUntilQuiet (): Promise<ReloadReport> {
@@ -330,13 +341,14 @@ function upstreamsOf (config: Config, links: ReadonlyMap<string, UpstreamLink>, 
 /** What a running gate can't change: sockets that are open already, whether they speak TLS and ask for certificates, and sinks. */
 function needsRestart (before: Config, now: Config | undefined): string | undefined {
   if (now === undefined) return undefined
-  const fixed = ({ listen: { host, port, tls, maxConnections, maxConnectionsPerAddress, maxRequests, shedAfterMs }, admin, audit }: Config): string[] =>
-    [[host, port, tls !== undefined, tls?.clientCa !== undefined, maxConnections, maxConnectionsPerAddress, maxRequests, shedAfterMs], admin, audit].map(value => JSON.stringify(value, (name, part: unknown) => name === 'place' ? undefined : part))
-  const [listen, adminNow, auditNow] = fixed(now)
+  const fixed = ({ listen: { host, port, tls, maxConnections, maxConnectionsPerAddress, maxRequests, shedAfterMs }, admin, audit, telemetry }: Config): string[] =>
+    [[host, port, tls !== undefined, tls?.clientCa !== undefined, maxConnections, maxConnectionsPerAddress, maxRequests, shedAfterMs], admin, audit, telemetry ?? null].map(value => JSON.stringify(value, (name, part: unknown) => name === 'place' ? undefined : part))
+  const [listen, adminNow, auditNow, telemetry] = fixed(now)
   const old = fixed(before)
   if (listen !== old[0]) return 'listen'
   if (adminNow !== old[1]) return 'admin'
-  return auditNow !== old[2] ? 'audit' : undefined
+  if (auditNow !== old[2]) return 'audit'
+  return telemetry !== old[3] ? 'telemetry' : undefined
 }
 
 function urlOf (app: FastifyInstance, tls: boolean): string {

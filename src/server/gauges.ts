@@ -5,12 +5,14 @@ import type { Expiry } from './expiries.js'
 import type { Links } from './links.js'
 import type { GaugeSource } from './metrics.js'
 import type { Snapshot } from './snapshot.js'
+import type { Telemetry } from './telemetry.js'
 
 /** Where the gauges look. */
 export interface GaugePlaces {
   readonly limits: Limits
   readonly links: Links
   readonly audit: AuditLog
+  readonly telemetry?: Telemetry
   readonly snapshot: () => Snapshot
   readonly expiries: () => readonly Expiry[]
   readonly reloads: () => number
@@ -21,7 +23,7 @@ export interface GaugePlaces {
 type Row = readonly [Readonly<Record<string, string>>, number]
 
 /** The gauges of a gate: limits, credentials, snapshot, audit. Values are read when somebody scrapes. */
-export function gateGauges ({ limits, links, audit, snapshot, expiries, reloads, refusedReloads, steadyNow }: GaugePlaces): GaugeSource[] {
+export function gateGauges ({ limits, links, audit, telemetry, snapshot, expiries, reloads, refusedReloads, steadyNow }: GaugePlaces): GaugeSource[] {
   const buckets = async (value: (bucket: BucketView) => number): Promise<Row[]> => {
     const views = await limits.view(steadyNow())
     return views.flatMap(({ upstream, buckets }) => buckets.map((one): Row => [{ upstream, bucket: one.bucket }, value(one)]))
@@ -62,11 +64,17 @@ export function gateGauges ({ limits, links, audit, snapshot, expiries, reloads,
     { name: 'narrowgate_reloads', help: 'Reloads by what became of them', labels: ['result'], read: () => [[{ result: 'swapped' }, reloads()], [{ result: 'refused' }, refusedReloads()]] },
     { name: 'narrowgate_audit_healthy', help: '1 while every audit sink takes lines', labels: [], read: () => [[{}, audit.healthy ? 1 : 0]] },
     { name: 'narrowgate_audit_collector_up', help: '1 while a remote sink\'s collector takes what it is sent', labels: ['sink'], read: () => audit.sinks.flatMap(({ name, rejected, collector }): Row[] => rejected === undefined ? [] : [[{ sink: name }, collector === undefined ? 1 : 0]]) },
-    { name: 'narrowgate_audit_events', help: 'Audit events by what became of them', labels: ['sink', 'state'], read: () => auditRows(audit) }
+    { name: 'narrowgate_audit_events', help: 'Audit events by what became of them', labels: ['sink', 'state'], read: () => auditRows(audit) },
+    { name: 'narrowgate_telemetry_up', help: '1 while the OTLP collector takes what it is sent', labels: ['signal'], read: () => telemetry === undefined ? [] : upRows(telemetry) },
+    { name: 'narrowgate_telemetry_spans', help: 'Spans by what became of them', labels: ['state'], read: () => telemetry === undefined ? [] : (['sent', 'waiting', 'dropped'] as const).map((state): Row => [{ state }, telemetry.status[state]]) }
   ]
 }
 
 declare function statusOf (): ReturnType<Links['status']> extends Iterable<infer One> ? One : never
+
+function upRows ({ status: { tracesError, metricsError } }: Telemetry): Row[] {
+  return [[{ signal: 'traces' }, tracesError === undefined ? 1 : 0], [{ signal: 'metrics' }, metricsError === undefined ? 1 : 0]]
+}
 
 function * auditRows (audit: AuditLog): Iterable<Row> {
   for (const { name: sink, made, written, spooled, dropped, rejected } of audit.sinks) {

@@ -108,7 +108,9 @@ export function buildProxy (road: Road, log: Logger, caps: ListenerCaps, tls?: L
 function open (road: Road, request: IncomingMessage): GateExchange {
   const snapshot = road.snapshot()
   const source = sourceOf(road, snapshot, request.socket.remoteAddress, request.headers)
-  return new Exchange(snapshot, randomUUID(), road.now(), road.clock(), request.method ?? '', originalTarget(request), source)
+  const exchange = new Exchange(snapshot, randomUUID(), road.now(), road.clock(), request.method ?? '', originalTarget(request), source) as GateExchange
+  if (road.telemetry !== undefined) exchange.trace = road.telemetry.begin(exchange.id, source, request.headers['traceparent'])
+  return exchange
 }
 
 /** Fastify keeps the request line's target here when rewriteUrl has replaced it. */

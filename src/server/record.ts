@@ -50,7 +50,8 @@ export function toEvent (exchange: GateExchange, clock: number): AuditEvent {
     bytesOut: exchange.bytesOut,
     durationMs: round(clock - exchange.clock),
     upstreamMs: exchange.upstreamMs === undefined ? undefined : round(exchange.upstreamMs),
-    policy: policy?.hash
+    policy: policy?.hash,
+    traceId: exchange.trace?.traceId
   }
 }
 
@@ -101,4 +102,5 @@ export function recordEvent (road: Road, exchange: GateExchange): void {
   road.long.end(exchange)
   road.record(toEvent(exchange, road.clock()))
   road.metrics.count(exchange)
+  road.telemetry?.end(exchange, road.clock())
 }

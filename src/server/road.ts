@@ -8,6 +8,7 @@ import type { Metrics } from './metrics.js'
 import type { Shedding } from './loop-delay.js'
 import type { Shares } from './shares.js'
 import type { Snapshot } from './snapshot.js'
+import type { Telemetry } from './telemetry.js'
 
 /** What the listener needs of the gate around it. Functions where the value changes while it runs. */
 export interface Road {
@@ -31,6 +32,8 @@ export interface Road {
   readonly calls: Shares
   /** whom the event loop is too late for */
   readonly shedding: () => Shedding
+  /** absent: nobody asks for traces */
+  readonly telemetry?: Telemetry
   readonly auditHealthy: () => boolean
   readonly draining: () => boolean
   /** epoch milliseconds, wall clock */

@@ -165,7 +165,7 @@ function send (road: Road, exchange: GateExchange, ticket: Ticket, request: Inco
     breaker: upstream.breaker,
     clock: road.clock
   }, response, {
-    onSent: () => { sentAt = road.clock() },
+    onSent: () => { exchange.sentClock = sentAt = road.clock() },
     onHeaders: ({ status, rate }) => {
       headersAt = road.clock()
       // The last answer on this connection says so, instead of a close that meets the client's next request.
@@ -178,7 +178,8 @@ function send (road: Road, exchange: GateExchange, ticket: Ticket, request: Inco
 }
 
 /** The call is over: its budgets are settled, and what is known of it stands in the exchange. */
-function settle ({ limits, steadyNow }: Road, exchange: GateExchange, ticket: Ticket, result: ForwardResult): void {
+function settle ({ limits, steadyNow, clock }: Road, exchange: GateExchange, ticket: Ticket, result: ForwardResult): void {
+  exchange.endClock = clock()
   if (result.sent) limits.release(ticket, steadyNow())
   else limits.cancel(ticket, steadyNow())
   if (result.resent) exchange.resent = true

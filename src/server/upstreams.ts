@@ -11,6 +11,8 @@ import type { ForwardTimeouts } from '../upstream/result.js'
 /** One upstream as a snapshot holds it: everything that a request needs, worked out at reload. */
 export interface UpstreamRoad {
   readonly name: string
+  /** the org's */
+  readonly host: string
   readonly dispatch: CallDispatch
   readonly credentials: Credentials
   readonly breaker: Breaker
@@ -52,6 +54,7 @@ export function composeUpstream (name: string, org: string, publicUrl: string, l
   const origins = originsOf(org, publicUrl)
   return {
     name,
+    host: new URL(org).hostname,
     dispatch: link.dispatch,
     credentials: link.credentials,
     breaker: link.breaker,

@@ -1,5 +1,5 @@
 import { createPublicKey, generateKeyPairSync } from 'node:crypto'
-import { appendFileSync, existsSync, readFileSync, renameSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import { appendFileSync, existsSync, readFileSync, renameSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { compactVerify } from 'jose'
@@ -260,12 +260,18 @@ t.test('open intents are found again, also in the file that follows', async t =>
   log.write(line(0))
   log.write(line(1))
   log.flush()
-  t.same([...(await openIntents(path)).keys()], [id(2), id(3)])
+  t.same([...(await openIntents([path])).keys()], [id(2), id(3)])
   for (let i = 10; i < 100; i++) { log.write(line(i)); if (i % 10 === 0) log.flush() }
   log.write(line(3))
   await log.close()
   t.ok(existsSync(rotatedFiles(path)[0]!))
-  const found = await openIntents(path)
+  const found = await openIntents([path])
   t.match([...found.values()], [{ id: id(2), client: 'portal', operation: 'createUser', phase: 'intent' }])
   t.match(await judge([...rotatedFiles(path), path]), { findings: [] })
+  // Killed between putting a file aside and copying what is open: the new file is not there, or holds a part of it.
+  const last = rotatedFiles(path).at(-1)!
+  writeFileSync(path, readFileSync(path, 'utf8').split('\n').slice(0, 1).join('\n') + '\n')
+  t.same([...(await openIntents([last, path])).keys()], [id(2), id(3)])
+  rmSync(path)
+  t.same([...(await openIntents([last, path])).keys()], [id(2), id(3)])
 })

@@ -59,6 +59,7 @@ const anyEvent: fc.Arbitrary<AuditEvent> = fc.record({
   durationMs: fc.integer({ min: 0, max: 1e9 }).map(ms => ms / 1000),
   upstreamMs: maybe(fc.integer({ min: 0, max: 1e9 }).map(ms => ms / 1000)),
   policy: maybe(fc.constantFrom('0123456789ab', 'ba9876543210')),
+  traceId: maybe(fc.constant('0af7651916cd43dd8448eb211c80319c')),
   count: maybe(fc.integer({ min: 2, max: 1000 }))
 })
 

@@ -118,7 +118,7 @@ t.test('an API token needs an exception; time warns and never refuses', async t 
 t.test('every problem has its place, its words and a hint', async t => {
   const table: [string, (text: string) => string, RegExp[]][] = [
     ['unknown key', text => text.replace('publicUrl', 'publicURL'), [/^narrowgate\.yaml:1:1 "publicUrl" is missing$/, /^narrowgate\.yaml:1:1 unknown key "publicURL"; did you mean "publicUrl"\?$/]],
-    ['unknown key, nothing near', text => text + 'telemetry: {}\n', [/7:1 unknown key "telemetry"; known here: listen, publicUrl,/]],
+    ['unknown key, nothing near', text => text + 'weather: {}\n', [/7:1 unknown key "weather"; known here: listen, publicUrl,/]],
     ['unknown key deeper', text => text.replace('keys:', 'key:'), [/6:19 "keys" is missing|6:7 "keys" is missing/, /6:\d+ unknown key "key"; did you mean "keys"/]],
     ['missing upstreams', () => 'publicUrl: https://a.example\n', [/1:1 "upstreams" is missing/]],
     ['no upstream', () => 'publicUrl: https://a.example\nupstreams: {}\n', [/2:12 must name at least one upstream/]],
