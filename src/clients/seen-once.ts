@@ -1,16 +1,21 @@
 import { hash } from 'node:crypto'
 
-/** What became of a value that may be used once. */
-export type Use = 'first' | 'again' | 'full'
+/** What became of a value that may be used once: `full` and `unknown` mean that nobody can tell. */
+export type Use = 'first' | 'again' | 'full' | 'unknown'
 
-/** Values that may be used once (`jti`). The Redis store brings another one that survives a restart. */
+/** Values that may be used once (`jti`): in memory here, shared by gates in seen-shared.ts. */
 export interface SeenOnce {
   /**
    * @param owner the client; a value of another owner is another value
    * @param untilMs epoch milliseconds from which on the value would be refused for its age anyway
-   * @returns 'full' when no more can be remembered: the caller refuses, since it can't tell
+   * @returns `full` when no more can be remembered, `unknown` when the store does not answer: the caller refuses, since it can't tell
    */
   use (owner: string, value: string, untilMs: number, now: number): Use | Promise<Use>
+}
+
+/** A value's name: nothing of it can be read there. */
+export function seenName (owner: string, value: string): string {
+  return hash('sha256', `${owner}\n${value}`, 'base64url').slice(0, 32)
 }
 
 /** In memory, for one process. Bounded in all and by owner, so that one client can't take the room of the others. */
@@ -31,9 +36,15 @@ export class SeenOnceInMemory implements SeenOnce {
 
   get size (): number { return this.#seen.size }
 
+  /** Looks, and notes nothing. */
+  has (owner: string, value: string, now: number): boolean {
+    this.#purge(now)
+    return this.#seen.has(seenName(owner, value))
+  }
+
   use (owner: string, value: string, untilMs: number, now: number): Use {
     this.#purge(now)
-    const key = hash('sha256', `${owner}\n${value}`, 'base64').slice(0, 32)
+    const key = seenName(owner, value)
     if (this.#seen.has(key)) return 'again'
     const count = this.#counts.get(owner) ?? 0
     if (this.#seen.size >= this.#most || count >= this.#mostByOwner) return 'full'

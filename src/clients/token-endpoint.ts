@@ -146,6 +146,7 @@ async function use (desk: TokenDesk, { entry, jti, untilMs }: Asserted, proof: P
   for (const [value, until, refusal] of values) {
     const use = await desk.seen.use(entry.client, value, until, now)
     if (use === 'full') return refuse(503, 'temporarily_unavailable', 'too many ids of this client have to be remembered at the moment', reject('overloaded'))
+    if (use === 'unknown') return refuse(503, 'temporarily_unavailable', 'it cannot be told at the moment whether this jti has been used before: try again', reject('replay_unknown'))
     if (use === 'again') return refusal('its jti has been used before: make a new one for each request')
   }
   return undefined

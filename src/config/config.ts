@@ -48,6 +48,8 @@ export interface TokensConfig {
   readonly keys: readonly SecretReference[]
   readonly lifetimeSeconds: number
   readonly clockSkewSeconds: number
+  /** what becomes of an id that may be used once while the shared store does not answer */
+  readonly onStoreLoss: 'refuse' | 'alone'
 }
 
 /** An issuer whose tokens workloads may present. */

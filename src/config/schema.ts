@@ -148,7 +148,8 @@ export const configSchema = strict({
   tokens: withDefault({
     keys: Type.Array(reference, { maxItems: 10, default: [], errorMessage: 'must list private keys; the first signs' }),
     lifetimeSeconds: Type.Integer({ minimum: 301, maximum: 3600, default: 600, errorMessage: 'must be seconds, 301 to 3600: SDKs renew a token five minutes early' }),
-    clockSkewSeconds: Type.Integer({ minimum: 0, maximum: 300, default: 60, errorMessage: 'must be seconds, 0 to 300' })
+    clockSkewSeconds: Type.Integer({ minimum: 0, maximum: 300, default: 60, errorMessage: 'must be seconds, 0 to 300' }),
+    onStoreLoss: Type.Union([Type.Literal('refuse'), Type.Literal('alone')], { default: 'refuse', errorMessage: 'must be refuse or alone' })
   }),
   issuers: Type.Array(issuer, { default: [], maxItems: 50 }),
   policies: Type.String({ format: 'file-path', default: './policies' }),

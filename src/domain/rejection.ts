@@ -41,6 +41,7 @@ export const rejections = {
   upstream_timeout: { status: 504, errorCode: 'E0000009', message: 'Okta did not answer in time.' },
   credential_unavailable: { status: 503, errorCode: 'E0000009', message: 'The gate has no usable credential for this call at the moment.' },
   exception_expired: { status: 503, errorCode: 'E0000009', message: 'The approved exception for the API token that this call needs has expired.' },
+  replay_unknown: { status: 503, errorCode: 'E0000009', message: 'The gate cannot tell at the moment whether this proof or assertion has been used before.' },
   overloaded: { status: 503, errorCode: 'E0000009', message: 'The gate is overloaded.' },
   draining: { status: 503, errorCode: 'E0000009', message: 'The gate is shutting down.' },
   audit_unavailable: { status: 503, errorCode: 'E0000009', message: 'The call could not be recorded, so it was not made.' },

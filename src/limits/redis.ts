@@ -18,6 +18,12 @@ export interface RedisAddress {
   readonly prefix: string
 }
 
+/** What lies beside the limits: names that count once. */
+export interface Notes {
+  /** @returns true when it was not there before. Rejects when there is no answer in time */
+  note (name: string, ms: number): Promise<boolean>
+}
+
 type Scripted = (Redis | Cluster) & { narrowgate (key: string, ...args: string[]): Promise<string> }
 
 const CONNECT_MS = 2000
@@ -32,7 +38,7 @@ const RETRY_MS = 1000
  *
  * @param onError connection errors, for the log; addresses only, never the password
  */
-export function createLine (address: RedisAddress, onError: (error: Error) => void): Line {
+export function createLine (address: RedisAddress, onError: (error: Error) => void): Line & Notes {
   const { commandTimeoutMs } = address
   const client = connect(address) as Scripted
   client.defineCommand('narrowgate', { numberOfKeys: 1, lua: SCRIPT })
@@ -42,6 +48,9 @@ export function createLine (address: RedisAddress, onError: (error: Error) => vo
     async time () {
       const reply = await inTime<Array<string | number>>(client instanceof Cluster ? clusterTime(client) : client.time(), commandTimeoutMs)
       return Number(reply[0]) * 1000 + Math.floor(Number(reply[1]) / 1000)
+    },
+    async note (name, ms) {
+      return await inTime(client.set(`${address.prefix}once:${name}`, '1', 'PX', ms, 'NX'), commandTimeoutMs) === 'OK'
     },
     async close () { client.disconnect() }
   }

@@ -7,7 +7,8 @@ import type { AuditLog } from '../audit/log.js'
 import type { RegistryMetric } from '../audit/otlp-metrics.js'
 import { createFailures } from '../clients/failures.js'
 import { compileNetworks } from '../clients/networks.js'
-import { SeenOnceInMemory } from '../clients/seen-once.js'
+import { SeenOnceInMemory, type SeenOnce } from '../clients/seen-once.js'
+import { SharedSeenOnce } from '../clients/seen-shared.js'
 import { ephemeralTokenKeys, type TokenKeys } from '../clients/token-keys.js'
 import type { Config } from '../config/config.js'
 import type { Environment } from '../config/secret-files.js'
@@ -95,6 +96,7 @@ export class Gate {
   readonly #limits: LimitStore
   readonly #metrics = new Metrics()
   readonly #links: Links
+  readonly #seen: SeenOnce
   readonly #identities: Identities
   readonly #own: OwnAffairs
   readonly #audit: AuditLog
@@ -125,6 +127,8 @@ export class Gate {
     const steadyNow = (): number => performance.timeOrigin + performance.now()
     this.#kept = new Limits(loaded.config, loaded.secrets, steadyNow, this.#log)
     this.#limits = this.#kept.store
+    const shared = seenOf(this.#kept, loaded.config, this.#log)
+    this.#seen = shared ?? new SeenOnceInMemory()
     this.#links = new Links({ now: Date.now, monotonic: () => performance.now(), after, random: Math.random }, this.#log)
     this.#own = new OwnAffairs({ log: this.#log, links: this.#links, limits: this.#limits, snapshot: () => this.#snapshot, steadyNow, ownCalls: options.ownCalls ?? isRealOrg(loaded.config) })
     this.#audit = audit
@@ -132,7 +136,7 @@ export class Gate {
     this.#telemetry = telemetry === undefined ? undefined : new Telemetry(telemetry, loaded.secrets, hostname(), version())
     this.#snapshot = this.#compose(loaded)
     this.#watch = watch({ onChange: () => { this.reload().catch(() => {}) }, pollMs: options.pollMs })
-    for (const gauge of gateGauges({ limits: this.#kept, links: this.#links, audit: this.#audit, telemetry: this.#telemetry, snapshot: () => this.#snapshot, expiries: () => this.#own.expiries, refusedReloads: () => this.#refusedReloads, reloads: () => this.#reloads, steadyNow })) this.#metrics.gauge(gauge)
+    for (const gauge of gateGauges({ limits: this.#kept, seen: shared, links: this.#links, audit: this.#audit, telemetry: this.#telemetry, snapshot: () => this.#snapshot, expiries: () => this.#own.expiries, refusedReloads: () => this.#refusedReloads, reloads: () => this.#reloads, steadyNow })) this.#metrics.gauge(gauge)
     this.#note(loaded, true)
   }
 
@@ -153,7 +157,7 @@ export class Gate {
       metrics: this.#metrics,
       failures: createFailures(),
       clientFailures: createFailures(),
-      seen: new SeenOnceInMemory(),
+      seen: this.#seen,
       record: event => { this.#audit.record(event) },
       intend: event => this.#audit.intend(event),
       long: this.#long,
@@ -328,6 +332,20 @@ function after (ms: number, callback: () => void): () => void {
   return () => { clearTimeout(timer) }
 }
 
+/** Used ids in the store that the limits use, for all gates; undefined: this gate is alone. */
+function seenOf ({ notes }: Limits, { tokens: { onStoreLoss } }: Config, log: Logger): SharedSeenOnce | undefined {
+  return notes === undefined
+    ? undefined
+    : new SharedSeenOnce({
+      store: notes,
+      onLoss: onStoreLoss,
+      note: event => {
+        if (event.kind === 'back') log.info('the store of used ids (jti) answers again')
+        else log.error({ why: event.why }, onStoreLoss === 'refuse' ? 'the store of used ids (jti) does not answer: DPoP calls and assertions with a jti are refused' : 'the store of used ids (jti) does not answer: this gate goes by what it has seen itself')
+      }
+    })
+}
+
 /** An emulator or a stub on this machine has no account of the gate's to find out about. */
 function isRealOrg (config: Config): boolean {
   return [...config.upstreams.values()].every(upstream => upstream.org.startsWith('https:'))
@@ -341,14 +359,15 @@ function upstreamsOf (config: Config, links: ReadonlyMap<string, UpstreamLink>, 
 /** What a running gate can't change: sockets that are open already, whether they speak TLS and ask for certificates, and sinks. */
 function needsRestart (before: Config, now: Config | undefined): string | undefined {
   if (now === undefined) return undefined
-  const fixed = ({ listen: { host, port, tls, maxConnections, maxConnectionsPerAddress, maxRequests, shedAfterMs }, admin, audit, telemetry }: Config): string[] =>
-    [[host, port, tls !== undefined, tls?.clientCa !== undefined, maxConnections, maxConnectionsPerAddress, maxRequests, shedAfterMs], admin, audit, telemetry ?? null].map(value => JSON.stringify(value, (name, part: unknown) => name === 'place' ? undefined : part))
-  const [listen, adminNow, auditNow, telemetry] = fixed(now)
+  const fixed = ({ listen: { host, port, tls, maxConnections, maxConnectionsPerAddress, maxRequests, shedAfterMs }, admin, audit, telemetry, tokens }: Config): string[] =>
+    [[host, port, tls !== undefined, tls?.clientCa !== undefined, maxConnections, maxConnectionsPerAddress, maxRequests, shedAfterMs], admin, audit, telemetry ?? null, tokens.onStoreLoss].map(value => JSON.stringify(value, (name, part: unknown) => name === 'place' ? undefined : part))
+  const [listen, adminNow, auditNow, telemetry, loss] = fixed(now)
   const old = fixed(before)
   if (listen !== old[0]) return 'listen'
   if (adminNow !== old[1]) return 'admin'
   if (auditNow !== old[2]) return 'audit'
-  return telemetry !== old[3] ? 'telemetry' : undefined
+  if (telemetry !== old[3]) return 'telemetry'
+  return loss !== old[4] ? 'tokens.onStoreLoss' : undefined
 }
 
 function urlOf (app: FastifyInstance, tls: boolean): string {

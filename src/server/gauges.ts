@@ -1,4 +1,5 @@
 import type { AuditLog } from '../audit/log.js'
+import type { SharedSeenOnce } from '../clients/seen-shared.js'
 import type { BucketView } from '../limits/store.js'
 import type { Limits } from './limits.js'
 import type { Expiry } from './expiries.js'
@@ -10,6 +11,8 @@ import type { Telemetry } from './telemetry.js'
 /** Where the gauges look. */
 export interface GaugePlaces {
   readonly limits: Limits
+  /** absent: used ids are kept in memory */
+  readonly seen?: SharedSeenOnce
   readonly links: Links
   readonly audit: AuditLog
   readonly telemetry?: Telemetry
@@ -23,7 +26,7 @@ export interface GaugePlaces {
 type Row = readonly [Readonly<Record<string, string>>, number]
 
 /** The gauges of a gate: limits, credentials, snapshot, audit. Values are read when somebody scrapes. */
-export function gateGauges ({ limits, links, audit, telemetry, snapshot, expiries, reloads, refusedReloads, steadyNow }: GaugePlaces): GaugeSource[] {
+export function gateGauges ({ limits, seen, links, audit, telemetry, snapshot, expiries, reloads, refusedReloads, steadyNow }: GaugePlaces): GaugeSource[] {
   const buckets = async (value: (bucket: BucketView) => number): Promise<Row[]> => {
     const views = await limits.view(steadyNow())
     return views.flatMap(({ upstream, buckets }) => buckets.map((one): Row => [{ upstream, bucket: one.bucket }, value(one)]))
@@ -51,6 +54,8 @@ export function gateGauges ({ limits, links, audit, telemetry, snapshot, expirie
     { name: 'narrowgate_limit_store_shared', help: '1 while the shared limit store is in force, 0 while this gate goes by its share', labels: ['upstream'], read: () => limits.status.map(({ upstream, state }): Row => [{ upstream }, state === 'shared' ? 1 : 0]) },
     { name: 'narrowgate_limit_store_losses', help: 'How often the shared limit store was lost since the start', labels: ['upstream'], read: () => limits.status.map(({ upstream, losses }): Row => [{ upstream }, losses]) },
     { name: 'narrowgate_limit_store_replicas', help: 'Gates that share the limits, as last seen', labels: ['upstream'], read: () => limits.status.map(({ upstream, replicas }): Row => [{ upstream }, replicas]) },
+    { name: 'narrowgate_replay_store_up', help: '1 while the shared store remembers used ids (jti)', labels: [], read: () => seen === undefined ? [] : [[{}, seen.status.lost ? 0 : 1]] },
+    { name: 'narrowgate_replay_store_unanswered', help: 'How often the shared store did not say in time whether an id (jti) was used before', labels: [], read: () => seen === undefined ? [] : [[{}, seen.status.unanswered]] },
     { name: 'narrowgate_credential_available', help: '1 while a credential can be presented', labels: perCredential, read: () => credentials(status => status.available ? 1 : 0) },
     { name: 'narrowgate_credential_position', help: 'Which signing key or API token serves, counted from 1: more than 1 means that Okta refuses the first', labels: perCredential, read: () => credentials(status => status.position) },
     { name: 'narrowgate_credential_scopes_refused', help: 'OAuth scopes that rules need and Okta refuses', labels: perCredential, read: () => credentials(status => status.refusedScopes?.length ?? 0) },

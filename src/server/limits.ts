@@ -4,7 +4,7 @@ import type { Config, SecretReference } from '../config/config.js'
 import type { Secret } from '../domain/secret.js'
 import { MemoryStore } from '../limits/memory.js'
 import type { Later } from '../limits/probe.js'
-import { createLine } from '../limits/redis.js'
+import { createLine, type Notes } from '../limits/redis.js'
 import { BEAT_MS } from '../limits/session.js'
 import type { StoreEvent, StoreStatus } from '../limits/shared-call.js'
 import { SharedStore } from '../limits/shared.js'
@@ -17,6 +17,8 @@ const OPEN_MS = 3000
 /** The limit store that narrowgate.yaml names, kept going. It outlives snapshots. */
 export class Limits {
   readonly store: LimitStore
+  /** the same store, for ids that count once; absent: the gate keeps them in memory */
+  readonly notes: Notes | undefined
   readonly #waiting: WaitingStore<LimitStore>
   readonly #shared: SharedStore | undefined
   readonly #steadyNow: () => number
@@ -27,7 +29,9 @@ export class Limits {
   constructor (config: Config, secrets: ReadonlyMap<SecretReference, Secret>, steadyNow: () => number, log: Logger) {
     const later: Later = (ms, run) => { setTimeout(() => { run(steadyNow()) }, ms).unref() }
     this.#steadyNow = steadyNow
-    this.#shared = sharedOf(config, secrets, later, steadyNow, log)
+    const opened = sharedOf(config, secrets, later, steadyNow, log)
+    this.#shared = opened?.store
+    this.notes = opened?.notes
     this.store = this.#waiting = new WaitingStore<LimitStore>(this.#shared ?? new MemoryStore(later), later)
     if (this.#shared === undefined) return
     const shared = this.#shared
@@ -65,7 +69,7 @@ export class Limits {
   }
 }
 
-function sharedOf (config: Config, secrets: ReadonlyMap<SecretReference, Secret>, later: Later, clock: () => number, log: Logger): SharedStore | undefined {
+function sharedOf (config: Config, secrets: ReadonlyMap<SecretReference, Secret>, later: Later, clock: () => number, log: Logger): { readonly store: SharedStore, readonly notes: Notes } | undefined {
   const { store, onStoreLoss } = config.limits
   if (store === 'memory') return undefined
   const { url, ca, ...address } = store
@@ -76,7 +80,7 @@ function sharedOf (config: Config, secrets: ReadonlyMap<SecretReference, Secret>
     log.warn({ err: { message: error.message } }, 'the limit store: a connection failed')
   })
   const longest = [...config.upstreams.values()].map(({ timeouts }) => timeouts.connectMs + timeouts.headersMs)
-  return new SharedStore({
+  const shared = new SharedStore({
     line,
     gate: randomBytes(9).toString('base64url'),
     later,
@@ -88,6 +92,7 @@ function sharedOf (config: Config, secrets: ReadonlyMap<SecretReference, Secret>
     longestCallMs: Math.max(...longest),
     note: event => { say(log, event, onStoreLoss); if (event.kind === 'back') said = '' }
   })
+  return { store: shared, notes: line }
 }
 
 function say (log: Logger, event: StoreEvent, onStoreLoss: 'share' | 'refuse'): void {

@@ -127,6 +127,7 @@ async function consumeProof (road: Road, exchange: GateExchange): Promise<Reject
     case 'first': return undefined
     case 'again': return proofUsed()
     case 'full': return reject('overloaded', { detail: 'no more DPoP proofs of this client can be remembered' })
+    case 'unknown': return reject('replay_unknown')
     default: return unreachable(use)
   }
 }

@@ -3,6 +3,7 @@ import { Agent, request as httpsRequest } from 'node:https'
 import { connect, type TLSSocket } from 'node:tls'
 import t from 'tap'
 import { client, later, request, respond, startRig, startStub, until } from '../support/gate.js'
+import { RedisServer } from '../limits/redis-server.js'
 import { makeCertificate, makeCrl } from '../upstream/certificates.js'
 import { ASSERTION_TYPE, athOf, makePair, proof, sign } from './tokens.js'
 
@@ -166,4 +167,62 @@ t.test('TLS files are taken up while the gate runs: a certificate that is revoke
   await later(50)
   t.equal(await call(stays, ours), 401, 'an authority that is believed no longer takes its certificates with it')
   t.equal(await call(false, makeCertificate({ commonName: 'mesh', names: ['spiffe://acme/mesh'], issuer: others })), 200)
+})
+
+t.test('gates that share a store accept each other\'s tokens and nonces, and a proof or an assertion once: at another gate, after a restart, while the store is away', async t => {
+  const redis = await RedisServer.start()
+  t.teardown(() => redis.stop())
+  const stub = await startStub(t)
+  stub.answer = (_, socket) => { socket.write(respond(200, '[]')) }
+  const publicUrl = 'https://gate.example.com'
+  const tokenUrl = `${publicUrl}/oauth2/v1/token`
+  const app = client('bound', 'allow: [{ operation: listUsers }]', ['privateKeyJwt: { jwks: { file: keys/bound.json }, dpop: required }'])
+  const open = async (onStoreLoss: string) => await startRig(t, {
+    org: stub.origin,
+    publicUrl,
+    policies: { 'bound.yaml': app.text, 'keys/bound.json': JSON.stringify({ keys: [own.jwk] }) },
+    limits: "{ org: { '*': 1000000 }, concurrency: 1000, store: { redis: { url: { env: REDIS_URL }, commandTimeoutMs: 2000, replicas: 3 } } }",
+    tokens: `{ keys: [{ env: TOKEN_KEY }], onStoreLoss: ${onStoreLoss} }`,
+    environment: { REDIS_URL: redis.url, TOKEN_KEY: signing.secret.export({ type: 'pkcs8', format: 'pem' }) as string }
+  })
+  const signing = makePair('ES256')
+  const [one, two, alone] = [await open('refuse'), await open('refuse'), await open('alone')]
+  const seconds = (): number => Math.floor(Date.now() / 1000)
+  const assertion = async () => await sign(own, { iss: 'bound', sub: 'bound', aud: tokenUrl, exp: seconds() + 300, jti: randomUUID() })
+  const ask = async (rig: typeof one, made: string, nonce?: string) => await rig.ask(request('POST /oauth2/v1/token', undefined, ['Content-Type: application/x-www-form-urlencoded', `DPoP: ${await proof(dpop, { htu: tokenUrl, iat: seconds(), nonce })}`],
+    new URLSearchParams({ grant_type: 'client_credentials', client_assertion_type: ASSERTION_TYPE, client_assertion: made }).toString()))
+  const nonce = (await ask(one, await assertion())).header('dpop-nonce')
+  const used = await assertion()
+  const issued = await ask(two, used, nonce)
+  t.equal(issued.status, 200, 'the nonce of one gate is good at another')
+  t.match(await ask(one, used, nonce), { status: 401, text: /used before/ }, 'an assertion is not, twice')
+  const { access_token: token } = JSON.parse(issued.text) as { access_token: string }
+  const make = async () => await proof(dpop, { htm: 'GET', htu: `${publicUrl}/api/v1/users`, iat: seconds(), ath: athOf(token) })
+  const call = async (rig: typeof one, made: string) => await rig.ask(request('GET /api/v1/users', undefined, [`Authorization: DPoP ${token}`, `DPoP: ${made}`]))
+  const once = await make()
+  t.equal((await call(one, once)).status, 200, 'and so is the token')
+  t.match(await call(two, once), { status: 401, text: /used before/ }, 'its proof was used at the other gate')
+  t.match(await call(one, once), { status: 401 })
+  await two.gate.drain(100)
+  const again = await open('refuse')
+  t.match(await call(again, once), { status: 401, text: /used before/ }, 'a gate that has just started knows what was used')
+  const both = await make()
+  t.same((await Promise.all([call(one, both), call(again, both)])).map(({ status }) => status).sort(), [200, 401], 'at the same moment: one of them')
+
+  await redis.kill()
+  const kept = await make()
+  t.match(await call(one, kept), { status: 503, text: /used before/ }, 'no store, no DPoP call')
+  t.match(await ask(one, await assertion(), nonce), { status: 503, text: /temporarily_unavailable/ })
+  t.match(await call(one, once), { status: 401 }, 'what this gate has seen itself it still refuses as used')
+  t.equal((await one.ask(request('GET /api/v1/users', app.key))).status, 200, 'other callers are none the worse')
+  const own2 = await make()
+  t.equal((await call(alone, own2)).status, 200, 'alone: this gate goes on')
+  t.equal((await call(alone, own2)).status, 401, 'by what it has seen')
+  t.match((await one.admin('/metrics')).text, /narrowgate_replay_store_up 0/)
+  t.match(one.log(), /store of used ids .* are refused/)
+  await redis.start()
+  t.ok(await until(async () => (await call(one, await make())).status === 200), 'the store is there again')
+  t.equal((await call(one, kept)).status, 200, 'a proof that was refused for want of a store was not used')
+  t.equal((await call(one, once)).status, 401, 'an emptied store does not bring back what this gate has seen')
+  t.match((await one.admin('/metrics')).text, /narrowgate_replay_store_up 1/)
 })

@@ -7,6 +7,7 @@ import { createIssuerKeys } from '../../src/clients/issuer-keys.js'
 import { isPrivateAddress } from '../../src/clients/private-address.js'
 import { readKeySet } from '../../src/clients/public-key.js'
 import { SeenOnceInMemory } from '../../src/clients/seen-once.js'
+import { SharedSeenOnce, type SeenEvent } from '../../src/clients/seen-shared.js'
 import { isRequestUrl, isTokenUrl } from '../../src/clients/token-url.js'
 import { makePair, NOW, PUBLIC_URL } from './tokens.js'
 
@@ -112,4 +113,39 @@ t.test('only the token URL is the token URL, and only this request\'s URL is its
     for (const wrong of [`${PUBLIC_URL}${path}/`, `${PUBLIC_URL}/${path}`, `${PUBLIC_URL}${path.toUpperCase()}`, `https://x@gate.example.com${path}`, `${PUBLIC_URL}.evil.example${path}`]) t.equal(isRequestUrl(wrong, PUBLIC_URL, path), false, wrong)
   }
   t.equal(isRequestUrl(`${PUBLIC_URL}/api/v1/users/a@b.c`, PUBLIC_URL, '/api/v1/users/a%40b.c'), true, 'Okta\'s Java SDK writes it decoded')
+})
+
+t.test('a store of used values: bounded by time, asked once, and decided when it does not answer', async t => {
+  const noted: [string, number][] = []
+  let broken = false
+  const events: SeenEvent[] = []
+  const make = (onLoss: 'refuse' | 'alone') => new SharedSeenOnce({
+    onLoss,
+    note: event => { events.push(event) },
+    store: {
+      note: async (name, ms) => {
+        if (broken) throw new Error('no answer within 50 ms')
+        if (noted.some(([one]) => one === name)) return false
+        noted.push([name, ms])
+        return true
+      }
+    }
+  })
+  const [strict, alone] = [make('refuse'), make('alone')]
+  t.equal(await strict.use('a', 'secret', NOW + 1000.5, NOW), 'first')
+  t.same(noted[0]![1], 3001, 'milliseconds, rounded up, and a margin')
+  t.notMatch(noted[0]![0], /secret/, 'only its hash is stored')
+  t.equal(await strict.use('a', 'secret', NOW + 1000, NOW), 'again')
+  t.equal(await alone.use('a', 'secret', NOW + 1000, NOW), 'again', 'at another gate')
+  t.equal(await alone.use('b', 'secret', NOW + 1000, NOW), 'first', 'of another client it is another value')
+  t.equal(await strict.use('a', 'late', NOW - 5, NOW), 'first')
+  t.same(noted.at(-1)![1], 2001, 'never without an end')
+  broken = true
+  t.same([await strict.use('a', 'x', NOW + 1000, NOW), await strict.use('a', 'x', NOW + 1000, NOW)], ['unknown', 'unknown'])
+  t.same([await alone.use('a', 'x', NOW + 1000, NOW), await alone.use('a', 'x', NOW + 1000, NOW)], ['first', 'again'])
+  broken = false
+  t.equal(await strict.use('a', 'x', NOW + 1000, NOW), 'first')
+  t.equal(await alone.use('a', 'y', NOW + 1000, NOW), 'first')
+  t.same(events.map(({ kind }) => kind), ['lost', 'lost', 'back', 'back'], 'told once each')
+  t.same(strict.status, { lost: false, unanswered: 2 })
 })

@@ -54,6 +54,7 @@ export interface RigOptions {
   readonly upstream?: string
   readonly listen?: string
   readonly limits?: string
+  readonly tokens?: string
   /** by default events as lines under their own names, and beside them a sink with every default, which is checked at the end */
   readonly audit?: string
   /** further files of the config folder */
@@ -105,6 +106,7 @@ upstreams:
     credential: { ${options.credential ?? TOKEN_CREDENTIAL} }
     ${options.upstream ?? ''}
 limits: ${options.limits ?? NO_LIMITS}
+tokens: ${options.tokens ?? '{}'}
 audit: ${options.audit ?? '{ sinks: [{ file: { path: ./audit.jsonl, format: plain, chain: false, delivery: buffered } }, { file: { path: ./audit-ocsf.jsonl, format: ocsf, chain: true, delivery: required } }] }'}
 `
 }
