@@ -8,7 +8,7 @@
  * | key | holds |
  * |---|---|
  * | (itself) | hash: epoch, clock, barrier, learned concurrency |
- * | `:g` | hash: gate → `incarnation:last contact` |
+ * | `:g` | hash: gate → `incarnation:last batch:last contact` |
  * | `:e` | set: gates that have to report before anything is admitted; `*`: any that there may be |
  * | `:b` | set: buckets |
  * | `:c` | hash: slots in flight by budget; budget '' is concurrency, `\ncredential\nbucket` a credential's counter |
@@ -19,14 +19,14 @@
  * | `:r:bucket` | hash: clients with a reservation → `part:active until` |
  * | `:u:hash` | sorted set: calls of one user name |
  *
- * ARGV: gate, incarnation, now ('' = the server's clock), deadline ('' = none), steps as JSON.
+ * ARGV: gate, incarnation, now ('' = the server's clock), deadline ('' = none), steps as JSON, number of the batch.
  * Answer: JSON [now, state, results…]; state is `open`, `regroup`, `late` (nothing was done) or `unknown` (the gate has
  * to join first; nothing was done).
  */
 export const SCRIPT = `
-local p, gate, inc = KEYS[1], ARGV[1], ARGV[2]
+local p, gate, inc, batch = KEYS[1], ARGV[1], ARGV[2], ARGV[6]
 local HOLD, SOON, GUARD, HORIZON, SAME = 60500, 1000, 500, 61000, 5000
-local MISSING, FORGET, KEEP, USER_MS, USER_LEASE = 3000, 61000, 7200000, 1500, 120000
+local MISSING, FORGET, KEEP, USER_MS, USER_LEASE = 3000, 61000, 7200000, 1500, 60500
 local RAISE_MS, LENT_MS, LEAST, BACK = 60000, 60500, 7, 2000
 local call, floor, max, min = redis.call, math.floor, math.max, math.min
 local function n(x) return tonumber(x) or 0 end
@@ -349,7 +349,7 @@ end
 
 -- A gate comes, or comes back: it tells what it has in flight, and what the store does not know of its last 60 seconds.
 local function join(o)
-  local newEpoch, old, peers, since, rows, taught, patience = o[2], o[3], o[4], o[5], o[6], o[7], o[8]
+  local newEpoch, old, peers, since, rows, taught, patience, sent = o[2], o[3], o[4], o[5], o[6], o[7], o[8], o[9]
   if not epoch then
     epoch, barrier = newEpoch, now + FORGET
     -- Empty, and this gate is new: it can't know whether others only have to come back.
@@ -380,18 +380,18 @@ local function join(o)
       if call('HEXISTS', p .. ':g', peer) == 0 then call('SADD', p .. ':e', peer) end
     end
   end
+  -- What was done here, though the gate got no answer, is known already.
+  local done = n(string.match(call('HGET', p .. ':g', gate) or '', '^%d+:(%d+):'))
+  local known = same and since or 0
+  for _, one in ipairs(sent) do if one[1] <= done then known = max(known, one[2]) end end
   dropFlights(gate, false)
   clearViews(gate)
-  call('HSET', p .. ':g', gate, inc .. ':' .. now)
+  call('HSET', p .. ':g', gate, inc .. ':' .. batch .. ':' .. now)
   call('SREM', p .. ':e', gate)
   for _, row in ipairs(rows) do
-    local budget, expiries, flights = row[1], row[2], row[3]
-    if same then
-      local fresh = {}
-      for _, expiry in ipairs(expiries) do if expiry > since then fresh[#fresh + 1] = expiry end end
-      expiries = fresh
-    end
-    if #expiries > 0 then merge(budget, expiries) end
+    local budget, fresh, flights = row[1], {}, row[3]
+    for _, expiry in ipairs(row[2]) do if expiry > known then fresh[#fresh + 1] = expiry end end
+    if #fresh > 0 then merge(budget, fresh) end
     if flights > 0 then add(budget, flights) end
     local bucket, client = string.match(budget, '^([^\\n]+)\\n([^\\n]+)$')
     if bucket then call('ZADD', p .. ':k:' .. bucket, now, client) end
@@ -445,7 +445,7 @@ end
 if steps[1][1] ~= 'j' then
   local me = call('HGET', p .. ':g', gate)
   if not epoch or not me or string.match(me, '^(%d+):') ~= inc then return cjson.encode({ now, 'unknown' }) end
-  call('HSET', p .. ':g', gate, inc .. ':' .. now)
+  call('HSET', p .. ':g', gate, inc .. ':' .. batch .. ':' .. now)
 end
 local run = {
   r = reserve, s = settle, x = cancel, j = join, h = beat, v = view, b = goodbye,

@@ -15,6 +15,9 @@ export const BEAT_MS = 500
 /** A gate that finds an empty store waits this long for others that may have lost it: they come with their second beat. */
 export const PATIENCE_MS = 2000
 
+/** Unanswered batches that are remembered: more than two minutes of attempts to come back. */
+const SENT_MOST = 300
+
 interface Waiting {
   readonly call: LimitCall
   readonly resolve: (admission: Admission) => void
@@ -37,6 +40,9 @@ export class Session {
   #seen: ReadonlyMap<string, Seen> = new Map()
   #offset = 0
   #answeredAt = 0
+  #sentBatches = 0
+  /** those that have no answer yet */
+  readonly #sent: Array<{ readonly batch: number, readonly at: number }> = []
   #lostSince: number | undefined
   #losses = 0
   /** gates there were at the loss; 0: nobody knows, so nothing may go */
@@ -137,14 +143,15 @@ export class Session {
       return
     }
     const at = clock()
-    // Two milliseconds more, because expiries are rounded.
-    const since = this.#answeredAt + SPAN_MS + GUARD_MS + this.#offset - 2
+    // What was told by then expires by this; two milliseconds more, because expiries are rounded.
+    const since = (told: number): number => Math.round(told + SPAN_MS + GUARD_MS + this.#offset - 2)
+    const sent = this.#sent.map(({ batch, at }): [number, number] => [batch, since(at)])
     this.#incarnation++
     this.#live = true
     const newEpoch = `${gate}.${this.#incarnation}.${Math.round(at)}`
     const known = this.#epoch
     await new Promise<void>(resolve => {
-      this.#batches.push(joinStep({ newEpoch, epoch: known, peers: this.#peers, since, patienceMs: this.#options.patienceMs ?? PATIENCE_MS }, this.#mirror.inside(this.upstream), at, this.#offset), result => {
+      this.#batches.push(joinStep({ newEpoch, epoch: known, peers: this.#peers, since: since(this.#answeredAt), sent, patienceMs: this.#options.patienceMs ?? PATIENCE_MS }, this.#mirror.inside(this.upstream), at, this.#offset), result => {
         if (typeof result === 'string') this.#joined(result, known)
         resolve()
       })
@@ -257,7 +264,10 @@ export class Session {
   async #send (steps: readonly Step[], sentAt: number): Promise<string> {
     const { virtual, timeoutMs, gate, line } = this.#options
     const [now, deadline] = virtual === true ? [String(sentAt), ''] : ['', String(Math.ceil(sentAt + this.#offset + timeoutMs))]
-    return await line.run(this.upstream, [gate, String(this.#incarnation), now, deadline, JSON.stringify(steps)])
+    const batch = ++this.#sentBatches
+    this.#sent.push({ batch, at: sentAt })
+    if (this.#sent.length > SENT_MOST) this.#sent.shift()
+    return await line.run(this.upstream, [gate, String(this.#incarnation), now, deadline, JSON.stringify(steps), String(batch)])
   }
 
   #heard (state: string, sentAt: number): boolean {
@@ -267,6 +277,7 @@ export class Session {
       return false
     }
     this.#answeredAt = sentAt
+    while (this.#sent.length > 0 && this.#sent[0]!.at <= sentAt) this.#sent.shift()
     if (state === 'open' && this.#state !== 'open') {
       this.#state = 'open'
       this.#mirror.narrow(this.upstream, undefined, new Map(), now)

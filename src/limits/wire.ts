@@ -67,12 +67,14 @@ export interface Joining {
   readonly peers: readonly string[]
   /** of what expires by then the store knows already, if it is the same; server's clock */
   readonly since: number
+  /** batches that got no answer, each with what it told at the latest: number and `since` */
+  readonly sent: ReadonlyArray<readonly [number, number]>
   /** how long others, that an emptied store does not know, are waited for, ms */
   readonly patienceMs: number
 }
 
 /** A gate joins, with everything of its last 60 seconds. */
-export function joinStep ({ newEpoch, epoch, peers, since, patienceMs }: Joining, { buckets, inFlight }: { buckets: ReadonlyMap<string, BucketState>, inFlight: number }, now: number, offset: number): Step {
+export function joinStep ({ newEpoch, epoch, peers, since, sent, patienceMs }: Joining, { buckets, inFlight }: { buckets: ReadonlyMap<string, BucketState>, inFlight: number }, now: number, offset: number): Step {
   const rows: Array<[string, number[], number]> = [['', [], inFlight]]
   const taught: unknown[] = []
   const row = (budget: string, window: BucketState['window']): void => {
@@ -96,7 +98,7 @@ export function joinStep ({ newEpoch, epoch, peers, since, patienceMs }: Joining
     const { learnedOrg, closedUntilMs, closedAnonymousUntilMs } = bucket.taught
     taught.push([name, learnedOrg, moved(closedUntilMs), moved(closedAnonymousUntilMs), allowance(bucket.plan, learnedOrg > 0 ? learnedOrg : undefined, Infinity), windows])
   }
-  return ['j', newEpoch, epoch, peers, Math.round(since), rows, taught, patienceMs]
+  return ['j', newEpoch, epoch, peers, since, rows, taught, patienceMs, sent]
 }
 
 /** One bucket as a beat shows it. Times are the server's, 0 for none. */

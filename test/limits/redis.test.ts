@@ -30,12 +30,14 @@ async function connect (url: string, more: Partial<Parameters<typeof createLine>
 const line = await connect(redis.url)
 
 /** A gate's store under virtual time; `road` says how its way to Redis is. */
-function store (clock: Clock, prefix = `t${made++}:`, gate = 'a', road: { broken: boolean } = { broken: false }, more: Partial<ConstructorParameters<typeof SharedStore>[0]> = {}): SharedStore {
+function store (clock: Clock, prefix = `t${made++}:`, gate = 'a', road: { broken: boolean, deaf?: boolean } = { broken: false }, more: Partial<ConstructorParameters<typeof SharedStore>[0]> = {}): SharedStore {
   return new SharedStore({
     line: {
       run: async (upstream, args) => {
         if (road.broken) throw new Error('no answer in time')
-        return await line.run(prefix + upstream, args)
+        const text = await line.run(prefix + upstream, args)
+        if (road.deaf === true) throw new Error('its answer is lost')
+        return text
       },
       time: async () => clock.now,
       close: async () => {}
@@ -62,7 +64,7 @@ t.test('the store in Redis keeps the contract', async t => {
 class Gates {
   readonly clock = new Clock()
   readonly prefix = `g${made++}:`
-  readonly road = { broken: false }
+  readonly road = { broken: false, deaf: false }
   readonly events: StoreEvent[] = []
   readonly stores: SharedStore[]
 
@@ -216,6 +218,29 @@ t.test('an emptied store learns everything again before it admits anything', asy
   t.match(await users(1), { used: 22, inFlight: 1 })
   t.strictSame((await Promise.all([0, 1, 1].map(async gate => await gates.reserve(gate, of)))).map(one => one.kind), ['admitted', 'admitted', 'admitted'], 'no first answer is awaited again')
   t.match(await gates.reserve(0, call(plan({ configuredOrg: 80 }), { client: 'b' })), { kind: 'admitted' })
+})
+
+t.test('what a gate has told is not told again, although the answer was lost', async t => {
+  const gates = new Gates(['a', 'b'])
+  await gates.ready()
+  const of = call(plan({ configuredOrg: 80 }))
+  for (let i = 0; i < 3; i++) await gates.make(0, of)
+  gates.clock.advance(1000)
+  const flying = [ticketOf(await gates.reserve(0, of)), ticketOf(await gates.reserve(0, of))]
+  gates.road.deaf = true
+  gates.clock.advance(100)
+  gates.stores[0]!.settle(flying[0]!, SILENT, gates.clock.now)
+  for (let i = 0; i < 4; i++) { gates.clock.advance(100); gates.stores[0]!.beat(gates.clock.now); await new Promise(resolve => setTimeout(resolve, 10)) }
+  t.equal(gates.stores[0]!.status()[0]!.state, 'share')
+  gates.stores[0]!.settle(flying[1]!, SILENT, gates.clock.now)
+  const alone = ticketOf(await gates.reserve(0, of))
+  gates.stores[0]!.settle(alone, SILENT, gates.clock.now)
+  for (const one of [...flying, alone]) gates.stores[0]!.release(one, gates.clock.now)
+  gates.road.deaf = false
+  gates.clock.advance(100)
+  await gates.beat()
+  await gates.beat()
+  t.match(await gates.stores[0]!.snapshot(gates.clock.now), [{ inFlight: 0, buckets: [{ used: 6, inFlight: 0 }] }])
 })
 
 t.test('what others had left of a window is told to an emptied store, and a gate that loses the store awaits no answer of a bucket that was seen', async t => {

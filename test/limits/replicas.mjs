@@ -1,4 +1,4 @@
-// node test/limits/replicas.mjs [calm|store|gate] [--limit 600] [--pauseMs 40] [--json FILE]
+// node test/limits/replicas.mjs [calm|store|gate] [--limit 600] [--pauseMs 40] [--seconds N] [--json FILE]
 //
 // Four gate processes (dist/), one Redis, one emulated org and equal clients that always want more, in real time.
 // calm (190 s): nothing happens. store (335 s): Redis is slowed to 500 ms, stopped, killed and started empty, made
@@ -18,11 +18,11 @@ const LOADER = '@tapjs/typescript/import'
 if (!process.execArgv.some(one => one.includes(LOADER))) {
   process.exit(spawnSync(process.execPath, ['--import', LOADER, ...process.argv.slice(1)], { stdio: 'inherit' }).status ?? 1)
 }
-const { values, positionals } = parseArgs({ allowPositionals: true, options: { limit: { type: 'string' }, json: { type: 'string' }, pauseMs: { type: 'string' } } })
+const { values, positionals } = parseArgs({ allowPositionals: true, options: { limit: { type: 'string' }, json: { type: 'string' }, seconds: { type: 'string' }, pauseMs: { type: 'string' } } })
 const SECONDS = { calm: 190, store: 335, gate: 205 }
 const scenario = positionals[0] ?? 'calm'
-const seconds = SECONDS[scenario]
-if (seconds === undefined) throw new Error(`no such scenario: ${scenario}; there are ${Object.keys(SECONDS).join(', ')}`)
+const seconds = Number(values.seconds ?? SECONDS[scenario])
+if (!(scenario in SECONDS)) throw new Error(`no such scenario: ${scenario}; there are ${Object.keys(SECONDS).join(', ')}`)
 const limit = Number(values.limit ?? 600)
 const allowance = limit / 2
 const pauseMs = Number(values.pauseMs ?? 40)
@@ -182,7 +182,7 @@ for (const one of phases.filter(({ phase }) => scenario === 'store' && phase !==
   }
 }
 console.table(checks)
-if (values.json !== undefined) writeFileSync(values.json, JSON.stringify({ node: process.version, scenario, seconds, allowance, checks, phases }, null, 1))
+if (values.json !== undefined) writeFileSync(values.json, JSON.stringify({ node: process.version, scenario, seconds, allowance, checks, phases, arrivals: times.map(Math.round) }, null, 1))
 for (const { gate } of gates) await gate.stop()
 await redis.stop()
 road.close()
