@@ -67,6 +67,8 @@ export function parseTarget (raw: string, slashAliases: ReadonlySet<string> = NO
     const segment = segments[i]!
     if (segment === '' && i === segments.length - 1) continue
     if (segment === '.' || segment === '..') return bad('it has a dot segment')
+    // Who trims would read another name than the one that was judged.
+    if (segment.startsWith(' ') || segment.endsWith(' ')) return bad('a path segment begins or ends with a space')
     if (!SEGMENT.test(segment)) return bad(`a path segment holds ${nameOf(firstOutside(segment))}`)
   }
 

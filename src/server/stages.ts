@@ -46,6 +46,8 @@ function judgeKnown (exchange: GateExchange, client: Client, proof: PendingProof
 /** The target stage alone. */
 export function readTarget (exchange: GateExchange, request: RawRequest): Rejection | undefined {
   exchange.stage = 'target'
+  // llhttp takes 0.9 and 2.0 on a request line of HTTP/1's form, too: nobody knows what frames such a message.
+  if (request.httpVersion !== '1.1' && request.httpVersion !== '1.0') return reject('bad_request', { causes: ['the version is neither HTTP/1.1 nor HTTP/1.0'] })
   const bad = checkRequestHeaders(request.rawHeaders, exchange.method)
   if (bad !== undefined) return bad
   if (request.headers.host === undefined && request.httpVersion !== '1.0') return reject('bad_header', { causes: ['there is no Host header'] })
