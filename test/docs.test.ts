@@ -59,11 +59,14 @@ t.test('docs/interfaces.md: the config keys and defaults are those of the schema
 
 interface Schema { type?: string, properties?: Record<string, Schema>, patternProperties?: Record<string, Schema>, items?: Schema, anyOf?: Schema[], default?: unknown, format?: string, [key: symbol]: unknown }
 
+/** What a reference may say beside `file`. */
+const STORES: ReadonlySet<string> = new Set(['env', 'vault', 'awsSecretsManager', 'googleSecretManager', 'azureKeyVault'])
+
 /** Every key that a person can write, by its path; a reference ({ env } or { file }) is one value, and so is a map of numbers. */
 function * leaves (schema: Schema, path: string): Iterable<[string, Schema]> {
   const { properties = {}, patternProperties = {}, items, anyOf } = schema
   const keys = Object.keys(properties)
-  const isReference = keys.length > 0 && keys.every(key => key === 'env' || (key === 'file' && properties['file']!.type === 'string'))
+  const isReference = keys.length > 0 && keys.every(key => STORES.has(key) || (key === 'file' && properties['file']!.type === 'string'))
   const below = Object.values(patternProperties)[0]
   if (isReference) yield [path, schema]
   else if (below?.properties !== undefined) yield * leaves(below, `${path}.*`)

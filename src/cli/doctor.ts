@@ -6,7 +6,8 @@ import { scopesFor } from '../okta/permissions.js'
 import { entitlements } from '../policy/entitlements.js'
 import type { PolicySet } from '../policy/load.js'
 import { neededOperations } from '../policy/needed.js'
-import { loadEverything, type Loaded } from '../server/load.js'
+import type { Loaded } from '../server/load.js'
+import { loadForCalls } from './files.js'
 import { createUpstreamPool } from '../upstream/agent.js'
 import { createApiToken } from '../upstream/api-token.js'
 import { CredentialFault, type CredentialProvider } from '../upstream/credential.js'
@@ -46,7 +47,7 @@ const MOST_SKEW_MS = 60_000
 export async function doctor (shell: Shell, options: DoctorOptions): Promise<number> {
   if ((options.as === undefined) !== (options.key === undefined)) throw new UsageFault('--as and --key go together: the client id of an auditor, and its private key')
   const auditorKey = options.key === undefined ? undefined : new Secret(await readText(options.key, '--key'))
-  const loaded = await loadEverything(options.config, shell.environment, shell.now())
+  const loaded = await loadForCalls(shell, options.config)
   const { config, policies } = loaded
   if (config === undefined || policies === undefined || hasErrors(loaded.problems)) {
     for (const problem of loaded.problems) shell.terminal.err(`${formatProblem(problem)}\n`)
@@ -87,7 +88,8 @@ async function examine (patient: Patient): Promise<Finding[]> {
   const { upstream, loaded } = patient
   const ca = upstream.ca === undefined ? undefined : [secretOf(loaded, upstream.ca).reveal()]
   const { proxy } = upstream
-  const pool = createUpstreamPool({ org: upstream.org, ca, connections: 4, connectMs: upstream.timeouts.connectMs, headersMs: 15_000, idleMs: 15_000, proxy: proxy === undefined ? undefined : { url: proxy.url, authorization: proxy.authorization === undefined ? undefined : secretOf(loaded, proxy.authorization) } })
+  const authorization = proxy?.authorization === undefined ? undefined : secretOf(loaded, proxy.authorization)
+  const pool = createUpstreamPool({ org: upstream.org, ca, connections: 4, connectMs: upstream.timeouts.connectMs, headersMs: 15_000, idleMs: 15_000, proxy: proxy === undefined ? undefined : { url: proxy.url, authorization: authorization === undefined ? undefined : () => authorization } })
   const opened: CredentialProvider[] = []
   try {
     const connection = await checkConnection(upstream, pool, patient.now)

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs'
 import { secretReferences } from '../config/config.js'
+import { SecretStores } from '../config/secret-stores.js'
 import type { Problem } from '../domain/problem.js'
 import { loadEverything, loadPolicyFolder, type Loaded } from '../server/load.js'
 import type { Shell } from './shell.js'
@@ -18,7 +19,7 @@ const POLICIES_FOLDER = './policies'
 
 /**
  * Loads what a command is about, by default narrowgate.yaml here, else ./policies. A secret that is not here is a
- * warning that says what `serve` would say: who checks files need not hold the secrets.
+ * warning that says what `serve` would say: who checks files need not hold the secrets, and no service is asked for its own.
  *
  * @throws UsageFault when both are named, or none and neither is here
  */
@@ -32,6 +33,16 @@ export async function loadFiles (shell: Shell, options: FileOptions): Promise<Lo
   }
   if (!existsSync(POLICIES_FOLDER)) throw new UsageFault(`neither ${CONFIG_FILE} nor ${POLICIES_FOLDER} is here: name one with --config or --policies`)
   return await loadPolicyFolder(POLICIES_FOLDER, shell.now(), { keepWritten: true })
+}
+
+/** Loads for a command that calls Okta: with every secret, those that other services keep included. */
+export async function loadForCalls (shell: Shell, config: string): Promise<Loaded> {
+  const stores = new SecretStores({ clock: () => performance.now() })
+  try {
+    return await loadEverything(config, shell.environment, shell.now(), { stores })
+  } finally {
+    stores.close()
+  }
 }
 
 /** Whether a command that can do without files has some to load. */

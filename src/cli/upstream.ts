@@ -6,15 +6,16 @@ import { setTimeout } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { calculateJwkThumbprint, type JWK } from 'jose'
 import { isMap, isSeq, parseDocument } from 'yaml'
-import type { UpstreamConfig } from '../config/config.js'
+import type { SecretReference, UpstreamConfig } from '../config/config.js'
 import { formatProblem, hasErrors } from '../domain/problem.js'
 import { Secret } from '../domain/secret.js'
 import { scopesFor } from '../okta/permissions.js'
 import { neededOperations } from '../policy/needed.js'
-import { loadEverything, type Loaded } from '../server/load.js'
+import type { Loaded } from '../server/load.js'
 import { createUpstreamPool } from '../upstream/agent.js'
 import { createServiceApp } from '../upstream/service-app.js'
 import { EXIT } from './exit.js'
+import { loadForCalls } from './files.js'
 import type { Shell } from './shell.js'
 import { UsageFault } from './usage.js'
 
@@ -80,7 +81,7 @@ export async function rotate (shell: Shell, options: RotateOptions): Promise<num
 interface Key { readonly path: string, readonly secret: Secret, readonly publicJwk: JWK }
 
 async function load (shell: Shell, config: string): Promise<Loaded> {
-  const loaded = await loadEverything(config, shell.environment, shell.now())
+  const loaded = await loadForCalls(shell, config)
   if (loaded.config !== undefined && loaded.policies !== undefined && !hasErrors(loaded.problems)) return loaded
   for (const problem of loaded.problems) shell.terminal.err(`${formatProblem(problem)}\n`)
   throw new UsageFault('these files would not load: run `narrowgate check`')
@@ -129,7 +130,8 @@ async function waitForOkta (shell: Shell, loaded: Loaded, upstream: UpstreamConf
   if (credential.kind !== 'serviceApp') return false
   const needed = [...neededOperations(loaded.policies!.clients.values())].filter(one => one.upstream === upstream.name && one.credential === 'upstream').map(one => one.operation)
   const ca = upstream.ca === undefined ? undefined : [loaded.secrets.get(upstream.ca)!.reveal()]
-  const proxy = upstream.proxy === undefined ? undefined : { url: upstream.proxy.url, authorization: upstream.proxy.authorization === undefined ? undefined : loaded.secrets.get(upstream.proxy.authorization) }
+  const authorization = upstream.proxy?.authorization === undefined ? undefined : loaded.secrets.get(upstream.proxy.authorization)
+  const proxy = upstream.proxy === undefined ? undefined : { url: upstream.proxy.url, authorization: authorization === undefined ? undefined : () => authorization }
   const pool = createUpstreamPool({ org: upstream.org, ca, connections: 2, connectMs: upstream.timeouts.connectMs, headersMs: 15_000, idleMs: 15_000, proxy })
   const stop = shell.stopSignal()
   const deadline = performance.now() + minutes * 60_000
@@ -161,8 +163,16 @@ async function waitForOkta (shell: Shell, loaded: Loaded, upstream: UpstreamConf
 function keysLine (config: string, path: string, { credential }: UpstreamConfig): string {
   const here = dirname(resolve(config))
   const old = credential.kind === 'serviceApp' ? credential.keys : []
-  const texts = old.map(reference => reference.kind === 'env' ? `{ env: ${reference.name} }` : `{ file: ${reference.path.startsWith('/') ? relative(here, reference.path) : reference.path} }`)
+  const texts = old.map(reference => writtenOf(reference, here))
   return `keys: [{ file: ${relative(here, resolve(path))} }${texts.slice(0, 1).map(text => `, ${text}`).join('')}]`
+}
+
+/** A reference as it is written in narrowgate.yaml. */
+function writtenOf (reference: SecretReference, here: string): string {
+  const { place: _place, confidential: _confidential, kind, ...rest } = reference
+  if (kind === 'env') return `{ env: ${reference.name} }`
+  if (kind === 'file') return `{ file: ${reference.path.startsWith('/') ? relative(here, reference.path) : reference.path} }`
+  return `{ ${kind}: { ${Object.entries(rest).map(([name, value]) => `${name}: ${value}`).join(', ')} } }`
 }
 
 /** Changes one list of narrowgate.yaml and leaves the rest, comments included, as it is. */

@@ -17,6 +17,7 @@ export interface Config {
   readonly audit: AuditConfig
   /** absent: neither traces nor metrics are sent anywhere */
   readonly telemetry?: TelemetryConfig
+  readonly secretStores: SecretStoresConfig
   readonly production: boolean
   readonly workers: number
 }
@@ -177,16 +178,63 @@ export interface Place { readonly file: string, readonly line: number, readonly 
 /** An absolute path, and where it was written. */
 export interface FilePlace { readonly path: string, readonly place: Place }
 
-/** Where a secret (or a certificate) is kept. Its text is read by secret-files.ts. */
-export type SecretReference = {
+interface WhereWritten {
   readonly place: Place
   /** false: a certificate, which anyone may read */
   readonly confidential: boolean
-} & (
+}
+
+/** A secret (or a certificate) on this machine. Its text is read by secret-files.ts. */
+export type LocalReference = WhereWritten & (
   | { readonly kind: 'env', readonly name: string }
   /** `path` is absolute, or begins with `$CREDENTIALS_DIRECTORY/` (systemd) */
   | { readonly kind: 'file', readonly path: string }
 )
+
+/** A secret that another service keeps. Its text is read by secret-stores.ts. */
+export type StoreReference = WhereWritten & (
+  /** KV version 2: one field of the newest version */
+  | { readonly kind: 'vault', readonly mount: string, readonly path: string, readonly field: string }
+  /** `field`: the secret is a JSON object */
+  | { readonly kind: 'awsSecretsManager', readonly id: string, readonly field?: string }
+  /** `projects/P/secrets/S`, the newest version where none is named */
+  | { readonly kind: 'googleSecretManager', readonly name: string }
+  /** `vault` is an origin */
+  | { readonly kind: 'azureKeyVault', readonly vault: string, readonly name: string }
+)
+
+/** Where a secret is kept. */
+export type SecretReference = LocalReference | StoreReference
+
+/** How the services that keep secrets are reached. What they want to be signed in with is kept on this machine. */
+export interface SecretStoresConfig {
+  readonly refreshMs: number
+  readonly vault?: VaultConfig
+  readonly awsSecretsManager: AwsConfig
+  readonly googleSecretManager: GoogleConfig
+  readonly azureKeyVault: AzureConfig
+}
+
+export interface VaultConfig {
+  /** origin */
+  readonly address: string
+  readonly namespace?: string
+  readonly ca?: LocalReference
+  readonly auth:
+    | { readonly kind: 'token', readonly token: LocalReference }
+    | { readonly kind: 'appRole', readonly mount: string, readonly roleId: string, readonly secretId: LocalReference }
+    /** `token`: the service account's */
+    | { readonly kind: 'kubernetes', readonly mount: string, readonly role: string, readonly token: LocalReference }
+}
+
+export interface AwsConfig { readonly region?: string, readonly endpoint?: string }
+export interface GoogleConfig { readonly endpoint?: string }
+export interface AzureConfig { readonly ca?: LocalReference }
+
+/** Whether another service has to be asked. */
+export function isStored (reference: SecretReference): reference is StoreReference {
+  return reference.kind !== 'env' && reference.kind !== 'file'
+}
 
 /** Every reference of a config, each once. */
 export function secretReferences (config: Config): SecretReference[] {
@@ -196,8 +244,8 @@ export function secretReferences (config: Config): SecretReference[] {
   references.push(...config.tokens.keys)
   const { store } = config.limits
   if (store !== 'memory') references.push(store.url, ...store.ca === undefined ? [] : [store.ca])
-  for (const reference of auditReferences(config.audit)) references.push(reference)
   for (const reference of [config.telemetry?.authorization, config.telemetry?.ca]) if (reference !== undefined) references.push(reference)
+  for (const reference of [...auditReferences(config.audit), ...storeReferences(config.secretStores)]) references.push(reference)
   for (const { jwks, ca } of config.issuers) {
     if (jwks?.kind === 'file') references.push(jwks.reference)
     if (ca !== undefined) references.push(ca)
@@ -211,6 +259,11 @@ export function secretReferences (config: Config): SecretReference[] {
     if (proxy?.authorization !== undefined) references.push(proxy.authorization)
   }
   return references
+}
+
+function storeReferences ({ vault, azureKeyVault }: SecretStoresConfig): LocalReference[] {
+  const credential = vault === undefined ? undefined : vault.auth.kind === 'appRole' ? vault.auth.secretId : vault.auth.token
+  return [vault?.ca, credential, azureKeyVault.ca].filter(reference => reference !== undefined)
 }
 
 function auditReferences ({ key, redactKey, sinks }: AuditConfig): SecretReference[] {

@@ -12,6 +12,7 @@ const DAY = /^[0-9]{4}-[0-9]{2}-[0-9]{2}$/
 const METHOD = '(?:GET|POST|PUT|PATCH|DELETE)'
 const BUCKET_KEY = new RegExp(`^(?:\\*|(?:${METHOD}(?:,${METHOD})* )?/[^\\s?#]*)$`)
 const HOSTNAME = /^(?!-)[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*$/
+const STORE_PATH = /^(?!\.{1,2}(?:\/|$))[^/\s]+(?:\/(?!\.{1,2}(?:\/|$))[^/\s]+)*$/
 /** systemd sets it for units with LoadCredential= */
 export const CREDENTIALS = '$CREDENTIALS_DIRECTORY/'
 
@@ -28,6 +29,8 @@ export const formats: ReadonlyMap<string, Check> = new Map<string, Check>([
   ['file-path', text => checkPath(text, 'no variable is expanded in a path')],
   ['secret-path', text => text.startsWith(CREDENTIALS) && text.length > CREDENTIALS.length ? undefined : checkPath(text, 'only $CREDENTIALS_DIRECTORY/name is expanded in a path')],
   ['org', text => checkOrigin(text, 'https://acme.okta.com') ?? checkAdminHost(text)],
+  ['store-origin', text => checkOrigin(text, 'https://vault.example.com:8200')],
+  ['store-path', text => STORE_PATH.test(text) ? undefined : { message: 'must be a path: names with / between them', hint: 'write e.g. narrowgate/okta, without a slash at either end' }],
   ['egress-proxy', text => checkProxy(text)],
   ['collector', text => checkCollector(text)],
   ['issuer', text => checkIssuer(text)],

@@ -1,9 +1,9 @@
 import { resolve } from 'node:path'
 import { hasErrors, type Problem } from '../domain/problem.js'
-import type { AuditConfig, TelemetryConfig, Config, FilePlace, IssuerConfig, LimitsConfig, SecretReference, SinkConfig, TokenConfig, UpstreamConfig } from './config.js'
+import { secretReferences, type AuditConfig, type Config, type FilePlace, type IssuerConfig, type LimitsConfig, type LocalReference, type SecretReference, type SecretStoresConfig, type SinkConfig, type TelemetryConfig, type TokenConfig, type UpstreamConfig } from './config.js'
 import { endOfDay, formats, percentOf } from './formats.js'
 import { checkRules } from './rules.js'
-import type { WrittenConfig, WrittenReference, WrittenSink, WrittenToken, WrittenUpstream } from './schema.js'
+import type { WrittenConfig, WrittenLocal, WrittenReference, WrittenSink, WrittenToken, WrittenUpstream } from './schema.js'
 import { createValidate, type Validate } from './validate.js'
 import { readConfigYaml, type ConfigYaml, type Path } from './yaml.js'
 
@@ -46,7 +46,16 @@ function load (source: SourceFile, directory: string, now: number, validate: Val
     .sort((a, b) => a.line - b.line || a.column - b.column)
   if (hasErrors(problems)) return { problems, policies: policiesOf(source.path, directory, yaml) }
   const config = compile(source.path, directory, yaml)
-  return { config, policies: config.policies, problems }
+  const homeless = withoutStore(config)
+  return homeless.length > 0 ? { problems: [...problems, ...homeless], policies: config.policies } : { config, policies: config.policies, problems }
+}
+
+/** The other services are found by their clients; where Vault is has to be said. */
+function withoutStore (config: Config): Problem[] {
+  if (config.secretStores.vault !== undefined) return []
+  return secretReferences(config).filter(reference => reference.kind === 'vault').map(({ place }) => ({
+    severity: 'error', ...place, message: 'it is not said where Vault is', hint: 'add secretStores: { vault: { address: https://…, auth: … } }'
+  }))
 }
 
 /** `useDefaults` has written the default into a mapping that has problems elsewhere. */
@@ -61,9 +70,18 @@ function compile (file: string, directory: string, yaml: ConfigYaml): Config {
   const written = yaml.value as WrittenConfig
   const from = (path: string) => path.startsWith('$') ? path : resolve(directory, path)
   const place = (path: Path): FilePlace['place'] => ({ file, ...yaml.locate(path) })
-  const reference = (value: WrittenReference, path: Path, confidential = true): SecretReference => value.env !== undefined
-    ? { kind: 'env', name: value.env, place: place(path), confidential }
-    : { kind: 'file', path: from(value.file!), place: place(path), confidential }
+  const local = ({ env, file }: WrittenLocal, path: Path, confidential = true): LocalReference => env !== undefined
+    ? { kind: 'env', name: env, place: place(path), confidential }
+    : { kind: 'file', path: from(file!), place: place(path), confidential }
+  const reference = (value: WrittenReference, path: Path, confidential = true): SecretReference => {
+    const where = { place: place(path), confidential }
+    const { vault, awsSecretsManager, googleSecretManager, azureKeyVault } = value
+    if (vault !== undefined) return { kind: 'vault', ...vault, mount: vault.mount ?? VAULT_MOUNT, ...where }
+    if (awsSecretsManager !== undefined) return { kind: 'awsSecretsManager', ...awsSecretsManager, ...where }
+    if (googleSecretManager !== undefined) return { kind: 'googleSecretManager', ...googleSecretManager, ...where }
+    if (azureKeyVault !== undefined) return { kind: 'azureKeyVault', ...azureKeyVault, vault: vaultOrigin(azureKeyVault.vault), ...where }
+    return local(value, path, confidential)
+  }
 
   const { listen, admin, limits } = written
   const { tls } = listen
@@ -106,6 +124,7 @@ function compile (file: string, directory: string, yaml: ConfigYaml): Config {
     },
     audit: compileAudit(written.audit, from, reference),
     telemetry: compileTelemetry(written.telemetry, reference),
+    secretStores: compileStores(written.secretStores, local),
     production: written.production,
     workers: written.workers
   })
@@ -162,6 +181,35 @@ function compileSink (written: WrittenSink, reference: (value: WrittenReference 
   return { kind: 'stdout', ...common(stdout!), delivery: 'buffered' }
 }
 
+const VAULT_MOUNT = 'secret'
+/** Where Kubernetes puts a pod's service account token. */
+const SERVICE_ACCOUNT_TOKEN = '/var/run/secrets/kubernetes.io/serviceaccount/token'
+
+function vaultOrigin (vault: string): string {
+  return vault.startsWith('https://') ? vault : `https://${vault.toLowerCase()}.vault.azure.net`
+}
+
+function compileStores ({ refreshSeconds, vault, azureKeyVault, ...rest }: WrittenConfig['secretStores'], local: MakeLocal): SecretStoresConfig {
+  const ca = (file: WrittenLocal | undefined, ...path: string[]) => file === undefined ? undefined : local(file, ['secretStores', ...path, 'ca'], false)
+  return {
+    ...rest,
+    refreshMs: refreshSeconds * 1000,
+    azureKeyVault: { ca: ca(azureKeyVault.ca, 'azureKeyVault') },
+    vault: vault === undefined ? undefined : { address: vault.address, namespace: vault.namespace, ca: ca(vault.ca, 'vault'), auth: compileAuth(vault.auth, local) }
+  }
+}
+
+/** Only the rules know that exactly one kind is there. */
+function compileAuth ({ token, appRole, kubernetes }: NonNullable<WrittenConfig['secretStores']['vault']>['auth'], local: MakeLocal): NonNullable<SecretStoresConfig['vault']>['auth'] {
+  const at: Path = ['secretStores', 'vault', 'auth']
+  if (token !== undefined) return { kind: 'token', token: local(token, [...at, 'token']) }
+  if (appRole !== undefined) return { kind: 'appRole', ...appRole, secretId: local(appRole.secretId, [...at, 'appRole', 'secretId']) }
+  const { role, mount, token: account = { file: SERVICE_ACCOUNT_TOKEN } } = kubernetes!
+  // Kubernetes lets every user of the container read it.
+  return { kind: 'kubernetes', role, mount, token: local(account, [...at, 'kubernetes', 'token'], false) }
+}
+
+type MakeLocal = (value: WrittenLocal, path: Path, confidential?: boolean) => LocalReference
 type MakeReference = (value: WrittenReference, path: Path, confidential?: boolean) => SecretReference
 
 function compileUpstream (name: string, written: WrittenUpstream, reference: MakeReference): UpstreamConfig {

@@ -15,10 +15,32 @@ const exactlyOne = <P extends Record<string, TSchema>>(properties: P, errorMessa
 
 const text = (errorMessage: string) => Type.String({ minLength: 1, maxLength: 200, pattern: '\\S', errorMessage })
 
-const reference = exactlyOne({
+const onThisMachine = {
   env: Type.Optional(Type.String({ pattern: '^[A-Za-z_][A-Za-z0-9_]{0,127}$', errorMessage: 'the name of an environment variable has letters, digits and _' })),
   file: Type.Optional(Type.String({ format: 'secret-path' }))
-}, 'must be a reference: { env: NAME } or { file: path }', { reference: true })
+}
+
+/** What a service that keeps secrets is signed in to with. */
+const localReference = exactlyOne(onThisMachine, 'must be a reference: { env: NAME } or { file: path }', { reference: true })
+
+const storePath = Type.String({ format: 'store-path', maxLength: 500 })
+const field = Type.String({ minLength: 1, maxLength: 200, pattern: '^\\S+$', errorMessage: 'must be the name of a field' })
+
+const reference = exactlyOne({
+  ...onThisMachine,
+  vault: Type.Optional(strict({ path: storePath, field, mount: Type.Optional(storePath) }, { description: 'HashiCorp Vault, KV version 2; the mount is called secret unless said otherwise' })),
+  awsSecretsManager: Type.Optional(strict({
+    id: Type.String({ pattern: '^[A-Za-z0-9/_+=.@:!-]{1,2048}$', errorMessage: 'must be the name or ARN of a secret' }),
+    field: Type.Optional(field)
+  }, { description: 'with field, the secret is a JSON object' })),
+  googleSecretManager: Type.Optional(strict({
+    name: Type.String({ pattern: '^projects/[A-Za-z0-9:.-]{1,100}(?:/locations/[a-z0-9-]{1,60})?/secrets/[A-Za-z0-9_-]{1,255}(?:/versions/[A-Za-z0-9_-]{1,63})?$', errorMessage: 'must be projects/PROJECT/secrets/NAME, with /versions/VERSION where it is not the newest' })
+  })),
+  azureKeyVault: Type.Optional(strict({
+    vault: Type.String({ pattern: '^(?:[A-Za-z0-9-]{3,24}|https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?)$', errorMessage: 'must be the name of a vault, or its https origin' }),
+    name: Type.String({ pattern: '^[A-Za-z0-9-]{1,127}$', errorMessage: 'the name of a secret of Azure has letters, digits and -' })
+  }))
+}, 'must be a reference: { env: NAME } or { file: path }, or one of { vault: … }, { awsSecretsManager: … }, { googleSecretManager: … }, { azureKeyVault: … }', { reference: true })
 
 /** Certificates are no secrets, but they are files all the same. */
 const publicFile = exactlyOne({ file: Type.Optional(Type.String({ format: 'secret-path' })) }, 'must be { file: path }')
@@ -71,6 +93,29 @@ const issuer = strict({
   algorithms: Type.Array(Type.Union(['RS256', 'RS384', 'RS512', 'PS256', 'ES256', 'ES384', 'ES512'].map(name => Type.Literal(name)), { errorMessage: 'must be one of RS256, RS384, RS512, PS256, ES256, ES384, ES512' }), { minItems: 1, uniqueItems: true, default: ['RS256', 'ES256'] }),
   allowPrivateNetwork: Type.Boolean({ default: false, description: 'the issuer stands in a private network' }),
   ca: Type.Optional(publicFile)
+})
+
+const mount = (fallback: string) => Type.String({ format: 'store-path', default: fallback })
+
+/** Where the services that keep secrets are, and how the gate signs in there. */
+const secretStores = withDefault({
+  refreshSeconds: Type.Integer({ minimum: 5, maximum: 86_400, default: 60, errorMessage: 'must be seconds, 5 to 86400' }),
+  vault: Type.Optional(strict({
+    address: Type.String({ format: 'store-origin' }),
+    namespace: Type.Optional(storePath),
+    ca: Type.Optional(publicFile),
+    auth: exactlyOne({
+      token: Type.Optional(localReference),
+      appRole: Type.Optional(strict({ mount: mount('approle'), roleId: text('must be the id of the role'), secretId: localReference })),
+      kubernetes: Type.Optional(strict({ mount: mount('kubernetes'), role: text('must be the name of the role'), token: Type.Optional(localReference) }))
+    }, 'must be exactly one of token, appRole and kubernetes')
+  })),
+  awsSecretsManager: withDefault({
+    region: Type.Optional(Type.String({ pattern: '^[a-z0-9-]{1,60}$', errorMessage: 'must be a region, e.g. eu-central-1' })),
+    endpoint: Type.Optional(Type.String({ format: 'store-origin' }))
+  }),
+  googleSecretManager: withDefault({ endpoint: Type.Optional(Type.String({ format: 'store-origin' })) }),
+  azureKeyVault: withDefault({ ca: Type.Optional(publicFile) })
 })
 
 const nodes = Type.Array(Type.String({ pattern: '^(?:\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9.-]+)(?::[0-9]{1,5})?$', errorMessage: 'must be host:port' }), { minItems: 1, maxItems: 50 })
@@ -176,6 +221,7 @@ export const configSchema = strict({
     trustedNetworks: Type.Array(Type.String({ format: 'cidr' }), { default: [], description: 'whose traceparent header is believed' }),
     metricsSeconds: Type.Integer({ minimum: 0, maximum: 3600, default: 60, errorMessage: 'must be seconds, 0 (none are sent) to 3600' })
   }, { description: 'traces and metrics over OTLP' })),
+  secretStores,
   production: Type.Boolean({ default: false }),
   workers: Type.Integer({ minimum: 1, default: 1, errorMessage: 'must be a number of processes, 1 or more' })
 }, { $id: 'https://narrowgate.invalid/narrowgate.schema.json', title: 'narrowgate.yaml' })
@@ -183,6 +229,7 @@ export const configSchema = strict({
 /** The file's value after validation, defaults filled in. */
 export type WrittenConfig = Static<typeof configSchema>
 export type WrittenReference = Static<typeof reference>
+export type WrittenLocal = Static<typeof localReference>
 export type WrittenUpstream = Static<typeof upstream>
 export type WrittenToken = Static<typeof apiToken>
 export type WrittenSink = WrittenConfig['audit']['sinks'][number]

@@ -1,7 +1,7 @@
 import { resolve } from 'node:path'
 import type { Problem } from '../domain/problem.js'
 import { Secret } from '../domain/secret.js'
-import type { SecretReference } from './config.js'
+import type { LocalReference, SecretReference } from './config.js'
 import type { Reader } from './files.js'
 import { CREDENTIALS } from './formats.js'
 import { reasonOf } from './texts.js'
@@ -24,7 +24,7 @@ const TRAILING_NEWLINE = /\r?\n$/
  * Reads the secrets that a config refers to. One newline at the end is not part of a secret: editors and
  * `echo` add it. Problems stand where the reference is written and never repeat what was read.
  */
-export async function readSecrets (reader: Reader, references: readonly SecretReference[], environment: Environment): Promise<LoadedSecrets> {
+export async function readSecrets (reader: Reader, references: readonly LocalReference[], environment: Environment): Promise<LoadedSecrets> {
   const secrets = new Map<SecretReference, Secret>()
   const problems: Problem[] = []
   for (const reference of references) {
@@ -44,7 +44,7 @@ function fromEnvironment (name: string, environment: Environment): Result {
   return checked(value, `the environment variable ${name}`)
 }
 
-async function fromFile (reader: Reader, reference: SecretReference & { kind: 'file' }, environment: Environment): Promise<Result> {
+async function fromFile (reader: Reader, reference: LocalReference & { kind: 'file' }, environment: Environment): Promise<Result> {
   const path = expand(reference.path, environment)
   if (path === undefined) return { error: 'CREDENTIALS_DIRECTORY is not set: systemd sets it for units with LoadCredential=' }
   const read = await reader.readFile(path)
@@ -69,6 +69,13 @@ function expand (path: string, environment: Environment): string | undefined {
 }
 
 function checked (value: string, name: string): Result {
+  const { text, error } = checkedSecret(value)
+  return error === undefined ? { text } : { error: `${name}: ${error}` }
+}
+
+/** What becomes of a text that is a secret: one newline at its end is no part of it, and nothing is no secret. */
+export function checkedSecret (value: string): { readonly text?: string, readonly error?: string } {
   const text = value.replace(TRAILING_NEWLINE, '')
-  return text.trim() === '' ? { error: `${name}: it is empty` } : { text }
+  if (Buffer.byteLength(text) > CAP_BYTES) return { error: `it is larger than ${CAP_BYTES} bytes` }
+  return text.trim() === '' ? { error: 'it is empty' } : { text }
 }

@@ -1,10 +1,11 @@
 import { dirname } from 'node:path'
 import { hasErrors, type Problem } from '../domain/problem.js'
 import type { Secret } from '../domain/secret.js'
-import { secretReferences, type Config, type SecretReference } from './config.js'
+import { isStored, secretReferences, type Config, type SecretReference } from './config.js'
 import type { Reader, Sources } from './files.js'
 import type { LoadedConfig, SourceFile } from './load.js'
 import { readSecrets, type Environment } from './secret-files.js'
+import type { SecretStores } from './secret-stores.js'
 import { readConfigFile, readPolicyFiles } from './texts.js'
 
 /** Everything that a snapshot is made of, read once. */
@@ -34,6 +35,8 @@ export interface LoadOptions {
   readonly shown: string
   readonly environment: Environment
   readonly now: number
+  /** asked for the secrets that other services keep; absent: those are left out, as `check` does */
+  readonly stores?: SecretStores
 }
 
 /**
@@ -41,7 +44,7 @@ export interface LoadOptions {
  * `check` has no use for secrets that only exist where the gate runs: `withSecrets: false` leaves them out.
  */
 export async function loadSources (options: LoadOptions, withSecrets: boolean = true): Promise<LoadedSources> {
-  const { reader, loadConfig, path, shown, environment, now } = options
+  const { reader, loadConfig, path, shown, environment, now, stores } = options
   const directory = dirname(path)
   const file = await readConfigFile(reader, path, shown)
   const loaded: LoadedConfig = file.source === undefined ? { problems: [] } : loadConfig(file.source, directory, now)
@@ -49,8 +52,18 @@ export async function loadSources (options: LoadOptions, withSecrets: boolean = 
   const { config } = loaded
   if (loaded.policies === undefined) return finish({ policies: [], attachments: new Map(), secrets: new Map(), problems }, reader)
   const policies = await readPolicyFiles(reader, loaded.policies, directory)
-  const read = withSecrets && config !== undefined ? await readSecrets(reader, secretReferences(config), environment) : { secrets: new Map<SecretReference, Secret>(), problems: [] }
+  const read = withSecrets && config !== undefined ? await readAllSecrets(reader, config, environment, stores) : { secrets: new Map<SecretReference, Secret>(), problems: [] }
   return finish({ config, folder: loaded.policies.path, policies: policies.sources, attachments: policies.attachments, secrets: read.secrets, problems: [...problems, ...policies.problems, ...read.problems] }, reader)
+}
+
+/** Those on this machine first: the others are asked for with them. */
+async function readAllSecrets (reader: Reader, config: Config, environment: Environment, stores: SecretStores | undefined): Promise<{ secrets: ReadonlyMap<SecretReference, Secret>, problems: readonly Problem[] }> {
+  const references = secretReferences(config)
+  const local = await readSecrets(reader, references.filter(reference => !isStored(reference)), environment)
+  const stored = references.filter(isStored)
+  if (stores === undefined) return local
+  const kept = await stores.read(config.secretStores, local.secrets, stored)
+  return { secrets: new Map([...local.secrets, ...kept.secrets]), problems: [...local.problems, ...kept.problems] }
 }
 
 /** True when a snapshot may be made of it. */

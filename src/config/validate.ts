@@ -7,7 +7,7 @@ import type { ConfigYaml, Path } from './yaml.js'
 
 const LITERAL = {
   message: 'a secret is written as a reference, never as itself',
-  hint: 'write { env: NAME } or { file: path }, and replace the secret: it has been in a file'
+  hint: 'write { env: NAME } or { file: path }, or name one of the secretStores, and replace the secret: it has been in a file'
 }
 const TYPE_WORDS: Readonly<Record<string, string>> = {
   string: 'must be text', object: 'must be a mapping', array: 'must be a list', integer: 'must be a whole number', boolean: 'must be true or false'

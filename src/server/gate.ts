@@ -12,6 +12,7 @@ import { SharedSeenOnce } from '../clients/seen-shared.js'
 import { ephemeralTokenKeys, type TokenKeys } from '../clients/token-keys.js'
 import type { Config } from '../config/config.js'
 import type { Environment } from '../config/secret-files.js'
+import { SecretStores } from '../config/secret-stores.js'
 import { watch, type Watch } from '../config/watch.js'
 import { formatProblem, hasErrors, type Problem } from '../domain/problem.js'
 import type { LimitStore } from '../limits/store.js'
@@ -33,6 +34,7 @@ import { OwnAffairs } from './own-affairs.js'
 import type { Road } from './road.js'
 import { Shares } from './shares.js'
 import { Telemetry } from './telemetry.js'
+import { logStoreNotice, SecretRefresh } from './secret-refresh.js'
 import type { Snapshot } from './snapshot.js'
 import { composeUpstream, type UpstreamLink } from './upstreams.js'
 
@@ -75,9 +77,10 @@ export const DRAIN_MS = 25_000
 
 /** Loads everything and starts both listeners. @throws LoadFault, or the system's error for an address in use */
 export async function startGate (options: GateOptions): Promise<Gate> {
-  const loaded = await loadEverything(options.configFile, options.environment, Date.now())
-  if (!isUsable(loaded)) throw new LoadFault(loaded.problems, loaded.texts)
-  const gate = new Gate(options, loaded, await ephemeralTokenKeys(), await openAudit(loaded.config.audit, loaded.secrets, options.log))
+  const stores = new SecretStores({ clock: () => performance.now(), notice: notice => { logStoreNotice(options.log, notice) } })
+  const loaded = await loadEverything(options.configFile, options.environment, Date.now(), { stores })
+  if (!isUsable(loaded)) { stores.close(); throw new LoadFault(loaded.problems, loaded.texts) }
+  const gate = new Gate(options, loaded, stores, await ephemeralTokenKeys(), await openAudit(loaded.config.audit, loaded.secrets, options.log))
   await gate.listen(loaded)
   return gate
 }
@@ -104,6 +107,8 @@ export class Gate {
   readonly #delay: LoopDelay
   readonly #telemetry: Telemetry | undefined
   readonly #watch: Watch
+  readonly #stores: SecretStores
+  readonly #refresh: SecretRefresh
   readonly #config: Config
   #snapshot: Snapshot
   #problems: readonly Problem[] = []
@@ -118,7 +123,7 @@ export class Gate {
   #closeUnused: () => void = () => {}
   #admin: FastifyInstance | undefined
 
-  constructor (options: GateOptions, loaded: Usable, tokenKeys: TokenKeys, audit: AuditLog) {
+  constructor (options: GateOptions, loaded: Usable, stores: SecretStores, tokenKeys: TokenKeys, audit: AuditLog) {
     this.#options = options
     this.#log = options.log
     this.#config = loaded.config
@@ -129,14 +134,16 @@ export class Gate {
     this.#limits = this.#kept.store
     const shared = seenOf(this.#kept, loaded.config, this.#log)
     this.#seen = shared ?? new SeenOnceInMemory()
-    this.#links = new Links({ now: Date.now, monotonic: () => performance.now(), after, random: Math.random }, this.#log)
+    this.#stores = stores
+    this.#refresh = new SecretRefresh({ stores, onChange: () => { this.reload().catch(() => {}) }, clock: () => performance.now(), random: Math.random })
+    this.#links = new Links({ now: Date.now, monotonic: () => performance.now(), after, random: Math.random }, this.#log, () => { this.#refresh.soon() })
     this.#own = new OwnAffairs({ log: this.#log, links: this.#links, limits: this.#limits, snapshot: () => this.#snapshot, steadyNow, ownCalls: options.ownCalls ?? isRealOrg(loaded.config) })
     this.#audit = audit
     const { telemetry } = loaded.config
     this.#telemetry = telemetry === undefined ? undefined : new Telemetry(telemetry, loaded.secrets, hostname(), version())
     this.#snapshot = this.#compose(loaded)
     this.#watch = watch({ onChange: () => { this.reload().catch(() => {}) }, pollMs: options.pollMs })
-    for (const gauge of gateGauges({ limits: this.#kept, seen: shared, links: this.#links, audit: this.#audit, telemetry: this.#telemetry, snapshot: () => this.#snapshot, expiries: () => this.#own.expiries, refusedReloads: () => this.#refusedReloads, reloads: () => this.#reloads, steadyNow })) this.#metrics.gauge(gauge)
+    for (const gauge of gateGauges({ limits: this.#kept, seen: shared, links: this.#links, stores, clock: () => performance.now(), audit: this.#audit, telemetry: this.#telemetry, snapshot: () => this.#snapshot, expiries: () => this.#own.expiries, refusedReloads: () => this.#refusedReloads, reloads: () => this.#reloads, steadyNow })) this.#metrics.gauge(gauge)
     this.#note(loaded, true)
   }
 
@@ -206,6 +213,9 @@ export class Gate {
     }
   }
 
+  /** Reads the secrets that other services keep again; what has changed is taken up. Never rejects. */
+  async rereadSecrets (): Promise<void> { await this.#refresh.now() }
+
   /** SIGHUP opens the audit files anew, too. */
   reopenAudit (): void { this.#audit.reopen() }
 
@@ -214,6 +224,7 @@ export class Gate {
     if (this.#draining) return
     this.#draining = true
     this.#watch.close()
+    this.#refresh.close()
     this.#own.close()
     const server = this.#proxy!.server
     const closed = this.#proxy!.close()
@@ -243,7 +254,7 @@ export class Gate {
   async #reloadOnce (): Promise<ReloadReport> {
     let loaded: Loaded
     try {
-      loaded = await loadEverything(this.#options.configFile, this.#options.environment, Date.now())
+      loaded = await loadEverything(this.#options.configFile, this.#options.environment, Date.now(), { stores: this.#stores })
       if (isUsable(loaded)) {
         this.#renewTls(loaded)
         this.#snapshot = this.#compose(loaded)
@@ -293,6 +304,7 @@ export class Gate {
 
   #note (loaded: Loaded, swapped: boolean): void {
     this.#watch.loaded(loaded.sources, loaded.hash)
+    this.#refresh.loaded()
     this.#problems = loaded.problems
     for (const problem of loaded.problems) this.#log[problem.severity === 'error' ? 'error' : 'warn'](formatProblem(problem))
     if (!swapped) { this.#log.error('the change would not load; what was loaded before stays in force'); return }
@@ -313,6 +325,7 @@ export class Gate {
         snapshot: { hash: this.#snapshot.hash, loadedAt: new Date(this.#snapshot.loadedAt).toISOString(), clients: this.#snapshot.policies.size },
         lastLoad: { good: !hasErrors(this.#problems), problems: this.#problems.map(formatProblem) },
         credentials,
+        secretStores: [...this.#stores.status()].map(({ store, name, good, reason }) => ({ store, secret: name, good, reason })),
         limits: this.#kept.status,
         audit: { healthy: this.#audit.healthy, made: this.#audit.made, sinks: this.#audit.sinks }
       }

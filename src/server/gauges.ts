@@ -1,5 +1,6 @@
 import type { AuditLog } from '../audit/log.js'
 import type { SharedSeenOnce } from '../clients/seen-shared.js'
+import type { SecretStores } from '../config/secret-stores.js'
 import type { BucketView } from '../limits/store.js'
 import type { Limits } from './limits.js'
 import type { Expiry } from './expiries.js'
@@ -14,6 +15,9 @@ export interface GaugePlaces {
   /** absent: used ids are kept in memory */
   readonly seen?: SharedSeenOnce
   readonly links: Links
+  readonly stores: SecretStores
+  /** monotonic milliseconds */
+  readonly clock: () => number
   readonly audit: AuditLog
   readonly telemetry?: Telemetry
   readonly snapshot: () => Snapshot
@@ -26,7 +30,7 @@ export interface GaugePlaces {
 type Row = readonly [Readonly<Record<string, string>>, number]
 
 /** The gauges of a gate: limits, credentials, snapshot, audit. Values are read when somebody scrapes. */
-export function gateGauges ({ limits, seen, links, audit, telemetry, snapshot, expiries, reloads, refusedReloads, steadyNow }: GaugePlaces): GaugeSource[] {
+export function gateGauges ({ limits, seen, links, stores, clock, audit, telemetry, snapshot, expiries, reloads, refusedReloads, steadyNow }: GaugePlaces): GaugeSource[] {
   const buckets = async (value: (bucket: BucketView) => number): Promise<Row[]> => {
     const views = await limits.view(steadyNow())
     return views.flatMap(({ upstream, buckets }) => buckets.map((one): Row => [{ upstream, bucket: one.bucket }, value(one)]))
@@ -60,6 +64,8 @@ export function gateGauges ({ limits, seen, links, audit, telemetry, snapshot, e
     { name: 'narrowgate_credential_position', help: 'Which signing key or API token serves, counted from 1: more than 1 means that Okta refuses the first', labels: perCredential, read: () => credentials(status => status.position) },
     { name: 'narrowgate_credential_scopes_refused', help: 'OAuth scopes that rules need and Okta refuses', labels: perCredential, read: () => credentials(status => status.refusedScopes?.length ?? 0) },
     { name: 'narrowgate_credential_alarms', help: 'Alarms about credentials since the start', labels: ['upstream', 'kind'], read: () => [...links.alarms()].map(({ upstream, kind, count }): Row => [{ upstream, kind }, count]) },
+    { name: 'narrowgate_secret_store_good', help: '1 while the last read of a secret that another service keeps went well; 0 while its last value stays in use', labels: ['store', 'secret'], read: () => [...stores.status()].map(({ store, name, good }): Row => [{ store, secret: name }, good ? 1 : 0]) },
+    { name: 'narrowgate_secret_age_seconds', help: 'How long ago a secret that another service keeps was last read', labels: ['store', 'secret'], read: () => [...stores.status()].flatMap(({ store, name, readAt }): Row[] => readAt === undefined ? [] : [[{ store, secret: name }, (clock() - readAt) / 1000]]) },
     { name: 'narrowgate_upstream_breaker_open', help: '1 while calls to an upstream are refused because the way there is broken', labels: ['upstream'], read: () => [...links.status()].map(({ upstream, breakerOpen }): Row => [{ upstream }, breakerOpen ? 1 : 0]) },
     { name: 'narrowgate_credential_age_seconds', help: 'Age of the access token in use', labels: perCredential, read: () => credentials(status => status.ageMs === undefined ? undefined : status.ageMs / 1000) },
     { name: 'narrowgate_credential_expires_timestamp_seconds', help: 'When the credential ends: access token or exception', labels: perCredential, read: () => credentials(status => status.expiresAt === undefined ? undefined : status.expiresAt / 1000) },

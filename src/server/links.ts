@@ -8,7 +8,7 @@ import { neededOperations, type NeededOperation } from '../policy/needed.js'
 import { createUpstreamPool } from '../upstream/agent.js'
 import { createApiToken, type ApiToken } from '../upstream/api-token.js'
 import { Breaker } from '../upstream/breaker.js'
-import type { CredentialProvider } from '../upstream/credential.js'
+import type { CredentialNotice, CredentialProvider } from '../upstream/credential.js'
 import { handOver } from '../upstream/handover.js'
 import { injectCredential } from '../upstream/inject.js'
 import { createServiceApp, type ServiceApp, type TokenClock } from '../upstream/service-app.js'
@@ -42,9 +42,12 @@ export class Links {
   readonly #notices: CredentialNotices
   readonly #clock: TokenClock
   readonly #log: Logger
+  readonly #refused: () => void
   #needed: readonly NeededOperation[] = []
 
-  constructor (clock: TokenClock, log: Logger) {
+  /** @param refused called when Okta refuses a credential: perhaps it was replaced where it is kept */
+  constructor (clock: TokenClock, log: Logger, refused: () => void = () => {}) {
+    this.#refused = refused
     this.#clock = clock
     this.#log = log
     this.#notices = new CredentialNotices(log)
@@ -109,7 +112,7 @@ export class Links {
     const { name, org, credential, timeouts: { connectMs, headersMs, idleMs }, proxy } = upstream
     const ca = upstream.ca === undefined ? undefined : [secrets.get(upstream.ca)!.reveal()]
     const connections = Math.max(1, Math.floor(config.limits.ceiling * config.limits.concurrency)) + 1
-    const way = proxy === undefined ? undefined : { url: proxy.url, authorization: proxy.authorization === undefined ? undefined : secrets.get(proxy.authorization) }
+    const way = proxy === undefined ? undefined : { url: proxy.url, authorization: proxy.authorization === undefined ? undefined : this.#secrets.reader(proxy.authorization) }
     const pool = createUpstreamPool({ org, ca, connections, connectMs, headersMs, idleMs, proxy: way })
     const keys = { current: credential.kind === 'serviceApp' ? credential.keys : [] }
     const serviceApp = credential.kind !== 'serviceApp'
@@ -122,7 +125,7 @@ export class Links {
         scopes: scopesNeeded(upstream, needed),
         dpop: credential.dpop,
         clock: this.#clock,
-        notice: notice => { this.#notices.note(name, notice, this.#needed) }
+        notice: notice => { this.#noted(name, notice) }
       })
     const apiToken = credential.kind === 'apiToken' ? this.#token(name, credential) : undefined
     const authnToken = upstream.authnToken === undefined ? undefined : this.#token(name, upstream.authnToken)
@@ -142,8 +145,13 @@ export class Links {
       next: next === undefined ? undefined : this.#secrets.reader(next),
       exceptionExpiresAt: exception.expiresAt,
       now: this.#clock.now,
-      notice: notice => { this.#notices.note(upstream, notice, this.#needed) }
+      notice: notice => { this.#noted(upstream, notice) }
     })
+  }
+
+  #noted (upstream: string, notice: CredentialNotice): void {
+    this.#notices.note(upstream, notice, this.#needed)
+    if (notice.kind === 'key_refused' || notice.kind === 'token_refused' || notice.kind === 'no_token') this.#refused()
   }
 
   /** Keys and scopes as they are now. What they are for is asked for in the background. */

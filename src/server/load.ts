@@ -6,6 +6,7 @@ import { loadSources, type LoadedSources } from '../config/sources.js'
 import { readIdentities, type ReadIdentities } from './identities.js'
 import { unusableSecrets } from './unusable-secrets.js'
 import type { Environment } from '../config/secret-files.js'
+import type { SecretStores } from '../config/secret-stores.js'
 import { readPolicyFiles } from '../config/texts.js'
 import type { Problem } from '../domain/problem.js'
 import type { Secret } from '../domain/secret.js'
@@ -31,6 +32,8 @@ export interface Loaded {
 export interface LoadEverythingOptions {
   /** false: secrets that only exist where the gate runs are left out */
   readonly withSecrets?: boolean
+  /** asked for the secrets that other services keep; absent: those are left out */
+  readonly stores?: SecretStores
   /** keep what was written, with places and comments */
   readonly keepWritten?: boolean
 }
@@ -48,7 +51,7 @@ const SLICE_MS = 4
 export async function loadEverything (configFile: string, environment: Environment, now: number, options: LoadEverythingOptions = {}): Promise<Loaded> {
   const path = resolve(configFile)
   const reader = createReader()
-  const read = await loadSources({ reader, loadConfig: createConfigLoader(), path, shown: configFile, environment, now }, options.withSecrets)
+  const read = await loadSources({ reader, loadConfig: createConfigLoader(), path, shown: configFile, environment, now, stores: options.stores }, options.withSecrets)
   const texts = new Map(read.policies.map(file => [file.path, file.text]))
   if (read.config === undefined) return { ...read, policies: undefined, problems: [...read.problems, ...await policyProblems(read, dirname(path), now)], texts }
   const upstreams = [...read.config.upstreams.values()]

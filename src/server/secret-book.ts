@@ -1,4 +1,5 @@
-import type { SecretReference } from '../config/config.js'
+import { isStored, type SecretReference } from '../config/config.js'
+import { shownName } from '../config/secret-source.js'
 import type { Secret } from '../domain/secret.js'
 
 /** Secrets as they are now: references are looked up by what they say, so that a reload may bring new objects. */
@@ -26,5 +27,6 @@ export class SecretBook {
 
 /** Tells references apart, wherever they are written. */
 export function nameOf (reference: SecretReference): string {
+  if (isStored(reference)) return shownName(reference)
   return reference.kind === 'env' ? `env ${reference.name}` : `file ${reference.path}`
 }

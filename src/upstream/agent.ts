@@ -33,8 +33,8 @@ export interface UpstreamPoolOptions {
 export interface EgressProxy {
   /** origin, http: or https: */
   readonly url: string
-  /** of the Proxy-Authorization header */
-  readonly authorization?: Secret
+  /** of the Proxy-Authorization header, asked for at each connection: it may change */
+  readonly authorization?: () => Secret
 }
 
 /**
@@ -88,7 +88,7 @@ function tunnel ({ url, authorization }: EgressProxy, options: UpstreamPoolOptio
   const proxy = new Pool(url, { connections, pipelining: 1, headersTimeout: connectMs, connect: createConnector(options) })
   const connect = (to: buildConnector.Options, callback: (error: Error | null, socket: Socket | null) => void): void => {
     const authority = `${to.hostname}:${to.port === '' ? to.protocol === 'https:' ? '443' : '80' : to.port}`
-    const headers = { host: authority, ...authorization === undefined ? {} : { 'proxy-authorization': authorization.reveal() } }
+    const headers = { host: authority, ...authorization === undefined ? {} : { 'proxy-authorization': authorization().reveal() } }
     proxy.connect({ path: authority, headers }).then(({ statusCode, socket }) => {
       if (statusCode !== 200) {
         socket.on('error', () => {}).destroy()

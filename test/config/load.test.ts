@@ -81,7 +81,7 @@ t.test('a file is compiled: paths absolute, percentages as parts, dates to the e
     authnToken: { value: { path: '/etc/narrowgate/secrets/authn' }, exception: { ticket: 'SEC-1', approvedBy: 'identity', expiresAt: Date.UTC(2027, 1, 1) } },
     timeouts: { connectMs: 1000, headersMs: 60000, idleMs: 60000 }
   })
-  t.same(secretReferences(config!).map(each => each.kind === 'env' ? each.name : each.path), [
+  t.same(secretReferences(config!).map(each => each.kind === 'env' ? each.name : each.kind === 'file' ? each.path : each.kind), [
     '/etc/narrowgate/tls/cert.pem', 'TLS_KEY', '/etc/ssl/extra.pem', '/etc/narrowgate/secrets/current.pem', '$CREDENTIALS_DIRECTORY/next.pem', '/etc/narrowgate/secrets/authn'
   ])
   t.same(secretReferences(config!)[4]!.place, { file: 'narrowgate.yaml', line: 17, column: 47 })

@@ -9,6 +9,7 @@ import { Caretaker } from '../../src/server/caretaker.js'
 import { createApiToken } from '../../src/upstream/api-token.js'
 import { Secret } from '../../src/domain/secret.js'
 import { narrowgate } from '../cli/shell.js'
+import { startVault } from '../support/secret-services.js'
 import { AUTHN_TOKEN, client, later, request, startRig, startStub, until, UPSTREAM_TOKEN, writeFolder, type Rig } from '../support/gate.js'
 
 const CLIENT_ID = '0oa1narrowgatetest05'
@@ -108,6 +109,55 @@ t.test('the second API token is tried when Okta refuses the first, and somebody 
   t.ok(await metric(rig, /narrowgate_credential_position\{upstream="default",credential="apiToken"\} 2/))
   emulator.revokeToken(NEXT_TOKEN)
   t.equal(await status(rig), 502, 'when both are dead it is said')
+})
+
+t.test('a token in Vault: a new one is taken up without a restart, and the last one outlives Vault', async t => {
+  const emulator = await okta(t, { apiTokens: [{ token: UPSTREAM_TOKEN }, { token: NEXT_TOKEN }] })
+  const vault = await startVault(t)
+  vault.tokens.set('hvs.CANARY', 0)
+  vault.secrets.set('okta', JSON.stringify({ token: UPSTREAM_TOKEN }))
+  const credential = 'apiToken: { value: { vault: { path: okta, field: token } }, exception: { ticket: SEC-1, approvedBy: tests, expires: 2099-01-01 } }'
+  const upstream = `\nsecretStores: { refreshSeconds: 3600, vault: { address: ${vault.origin}, auth: { token: { env: VAULT_TOKEN } } } }`
+  const rig = await startRig(t, { org: emulator.url, policies: { 'portal.yaml': portal.text }, credential, upstream, environment: { VAULT_TOKEN: 'hvs.CANARY' } })
+  t.equal(await status(rig), 200)
+  const shown = 'narrowgate_secret_store_good\\{store="vault",secret="vault secret/okta token"\\}'
+  t.ok(await metric(rig, new RegExp(`${shown} 1`)))
+  vault.down = 503
+  await rig.gate.rereadSecrets()
+  t.ok(await metric(rig, new RegExp(`${shown} 0`)))
+  t.equal(await status(rig), 200, 'Vault is away: the last value serves')
+  t.match(rig.log(), /"alarm":"secret_kept","secret":"vault secret\/okta token","reason":"Vault is sealed/)
+  t.match(JSON.parse((await rig.admin('/readyz')).text), { secretStores: [{ store: 'vault', good: false }] })
+  rig.write('narrowgate.yaml', readFileSync(rig.configFile, 'utf8').replace('approvedBy: tests', 'approvedBy: others'))
+  t.match(await rig.gate.reload(), { swapped: true }, 'a reload meanwhile is none the worse')
+  vault.down = undefined
+  await rig.gate.rereadSecrets()
+  t.match(rig.log(), /a secret can be read again/)
+
+  vault.secrets.set('okta', JSON.stringify({ token: NEXT_TOKEN }))
+  emulator.revokeToken(UPSTREAM_TOKEN)
+  const began = rig.gate.snapshot
+  await rig.gate.rereadSecrets()
+  t.ok(await until(() => rig.gate.snapshot !== began), 'what has changed is loaded')
+  t.equal(await status(rig), 200, 'the new token serves')
+  rig.write('narrowgate.yaml', readFileSync(rig.configFile, 'utf8').replace('path: okta', 'path: gone'))
+  t.match(await rig.gate.reload(), { swapped: false, problems: [{ message: /has no gone/ }] }, 'a secret that is not there is a problem of the load')
+  t.equal(await status(rig), 200)
+  t.notMatch(rig.log(), /hvs\./)
+})
+
+t.test('a credential that Okta refuses is looked up again at once', async t => {
+  const emulator = await okta(t, { apiTokens: [{ token: UPSTREAM_TOKEN }, { token: NEXT_TOKEN }] })
+  const vault = await startVault(t)
+  vault.tokens.set('hvs.CANARY', 0)
+  vault.secrets.set('okta', JSON.stringify({ token: UPSTREAM_TOKEN }))
+  const credential = 'apiToken: { value: { vault: { path: okta, field: token } }, exception: { ticket: SEC-1, approvedBy: tests, expires: 2099-01-01 } }'
+  const upstream = `\nsecretStores: { refreshSeconds: 3600, vault: { address: ${vault.origin}, auth: { token: { env: VAULT_TOKEN } } } }`
+  const rig = await startRig(t, { org: emulator.url, policies: { 'portal.yaml': portal.text }, credential, upstream, environment: { VAULT_TOKEN: 'hvs.CANARY' } })
+  vault.secrets.set('okta', JSON.stringify({ token: NEXT_TOKEN }))
+  emulator.revokeToken(UPSTREAM_TOKEN)
+  t.equal(await status(rig), 502, 'the call that found out')
+  t.ok(await until(async () => await status(rig) === 200), 'an hour before the schedule')
 })
 
 t.test('a scope that Okta refuses costs only the rules that need it', async t => {

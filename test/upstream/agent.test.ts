@@ -96,11 +96,11 @@ t.test('through an egress proxy the org is verified just the same', async t => {
   const upstream = await rawUpstream(t, socket => socket.write(answer), good)
   const org = `https://localhost:${upstream.port}`
   const authorization = new Secret('Basic CANARY')
-  const through = await gate(t, { org, pool: { ca: [authority.cert], proxy: { url: proxy.url, authorization } } })
+  const through = await gate(t, { org, pool: { ca: [authority.cert], proxy: { url: proxy.url, authorization: () => authorization } } })
   for (let i = 0; i < 3; i++) t.match(await ask(through.port, { method: 'POST', body: 'x' }), { status: 200 })
   t.same(new Set(proxy.asked), new Set([`localhost:${upstream.port}`]))
   t.notMatch(Buffer.concat(upstream.received).toString('latin1'), /proxy-authorization/i, 'what is meant for the proxy stays there')
-  const unverified = await gate(t, { org, credentials: apiToken('00CANARY'), pool: { proxy: { url: proxy.url, authorization } } })
+  const unverified = await gate(t, { org, credentials: apiToken('00CANARY'), pool: { proxy: { url: proxy.url, authorization: () => authorization } } })
   t.match(await ask(unverified.port), { status: 502 })
   t.match(unverified.results, [{ kind: 'failed', failure: { code: 'tls' }, sent: false }])
   const refused = await gate(t, { org, pool: { ca: [authority.cert], proxy: { url: proxy.url } } })
