@@ -12,7 +12,7 @@ export interface SecretSource {
 export class SourceFault extends Error {}
 
 /** How long one call may take, milliseconds: a load waits for it. */
-export const SOURCE_TIMEOUT_MS = 5000
+export const SOURCE_TIMEOUT_MS = 10_000
 
 /** What messages, metrics and keys call a secret: where it is kept, never what it is. */
 export function shownName (reference: StoreReference): string {

@@ -144,7 +144,9 @@ export class SecretStores {
   async #readNow (held: Held, name: string): Promise<boolean> {
     const { notice, clock, timeoutMs = SOURCE_TIMEOUT_MS + 1000 } = this.#options
     try {
-      const text = await within(timeoutMs, async () => await (await this.#sourceOf(held.reference.kind)).read(held.reference))
+      // To load a client takes a second or more, and is no matter of the service's.
+      const source = await this.#sourceOf(held.reference.kind)
+      const text = await within(timeoutMs, async () => await source.read(held.reference))
       const result = checkedSecret(text)
       if (result.error !== undefined) throw new SourceFault(result.error)
       const before = held.secret
