@@ -9,12 +9,12 @@ export type Severity = (typeof SEVERITY)[SeverityName]
 
 /**
  * Severity by meaning: an attempt on the gate's own credential and a gate that cannot do its work are high, a burst of
- * guesses and a write whose fate nobody knows medium, a refused or failed call low.
+ * guesses, a valid key from a foreign network and a write whose fate nobody knows medium, a refused or failed call low.
  */
 export function severityOf ({ outcome, reason, wouldDeny }: AuditEvent): Severity {
   switch (reason) {
     case 'self_protection': case 'audit_unavailable': case 'upstream_credential': case 'internal': return SEVERITY.high
-    case 'too_many_failures': case 'upstream_uncertain': case 'exception_expired': case 'credential_unavailable': return SEVERITY.medium
+    case 'too_many_failures': case 'network': case 'upstream_uncertain': case 'exception_expired': case 'credential_unavailable': return SEVERITY.medium
     default:
   }
   if (outcome === 'unknown') return SEVERITY.medium

@@ -4,7 +4,7 @@ import { isSeq, type Document } from 'yaml'
 import { keyIdOf } from '../clients/key-id.js'
 import { hasErrors } from '../domain/problem.js'
 import type { Loaded } from '../server/load.js'
-import { auditEvents } from './audit-events.js'
+import { auditEvents, withRotated } from './audit-events.js'
 import { EXIT } from './exit.js'
 import { loadFiles, type FileOptions } from './files.js'
 import { checkClientId, makeClientKey } from './keys.js'
@@ -20,7 +20,7 @@ export interface ListedKey {
   /** ISO date of the last good day */
   readonly expires?: string
   readonly state: 'good' | 'expiring' | 'expired'
-  /** ISO time of its last accepted call in the audit log that was given */
+  /** ISO time of its last use in the audit logs that were given: it proved who called, from where that is allowed */
   readonly lastUsed?: string
 }
 
@@ -41,7 +41,7 @@ export async function listKeys (shell: Shell, options: FileOptions & { usage?: s
 function describe ({ policies, identities }: Loaded, now: number, lastUsed: ReadonlyMap<string, number>): ListedKey[] {
   const keys: ListedKey[] = []
   const add = (client: string, kind: ListedKey['kind'], keyId?: string, end?: number): void => {
-    const used = keyId === undefined ? undefined : lastUsed.get(`${client} ${keyId}`)
+    const used = lastUsed.get(`${client} ${keyId ?? kind}`)
     keys.push({
       client,
       kind,
@@ -64,10 +64,10 @@ function describe ({ policies, identities }: Loaded, now: number, lastUsed: Read
 async function lastUses (shell: Shell, files: readonly string[]): Promise<ReadonlyMap<string, number>> {
   const uses = new Map<string, number>()
   if (files.length === 0) return uses
-  for await (const { client, keyId, time } of auditEvents(shell, files)) {
-    if (client === undefined || keyId === undefined) continue
-    const name = `${client} ${keyId}`
-    uses.set(name, Math.max(uses.get(name) ?? 0, time))
+  for await (const { client, keyId, authentication, reason, time } of auditEvents(shell, withRotated(files))) {
+    if (client === undefined || keyId === undefined || reason === 'network') continue
+    // By its kind, too: which id a workload or a certificate has is seen only when it calls.
+    for (const name of [`${client} ${keyId}`, `${client} ${authentication}`]) uses.set(name, Math.max(uses.get(name) ?? 0, time))
   }
   return uses
 }

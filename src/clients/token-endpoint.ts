@@ -47,6 +47,8 @@ export interface TokenAnswer {
   /** whom the assertion claimed to be from, not proved */
   readonly claimed?: string
   readonly refusal?: Rejection
+  /** for the audit log, where no token was issued and nothing refused */
+  readonly step?: string
 }
 
 const ASSERTION_TYPE = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer'
@@ -73,7 +75,7 @@ export async function answerTokenRequest (request: TokenRequest, desk: TokenDesk
   const named = parameters.get('client_id')
   if (named !== undefined && named !== client.id) return { ...invalidClient('client_id is not the client of the client_assertion'), ...about }
   if (entry.policyExpiresAt !== undefined && now >= entry.policyExpiresAt) return { ...denied('the policy of this client has expired', reject('policy_expired')), ...about }
-  if (!desk.allowsSource(client)) return { ...denied('this client may not call from this network address', reject('network')), ...about }
+  if (!desk.allowsSource(client)) return { ...denied('this client may not call from this network address', reject('network', { detail: 'a valid key of this client came from outside its networks' })), ...about }
   return { ...await bindAndIssue(request, desk, asserted, parameters.get('scope'), now), ...about }
 }
 
@@ -94,7 +96,11 @@ function checkParameters (parameters: ReadonlyMap<Parameter, string>, { authoriz
   const grant = parameters.get('grant_type')
   if (grant === undefined) return refuse(400, 'invalid_request', 'grant_type is missing', reject('bad_request', { causes: ['grant_type is missing'] }))
   if (grant !== 'client_credentials') return refuse(400, 'unsupported_grant_type', 'the only grant here is client_credentials', reject('bad_request', { causes: ['the grant type is not client_credentials'] }))
-  if (parameters.has('client_secret') || authorization !== undefined) return invalidClient('client secrets are not accepted here: send a client_assertion, signed with the private key of this client')
+  if (parameters.has('client_secret') || authorization !== undefined) {
+    const answer = invalidClient('client secrets are not accepted here: send a client_assertion, signed with the private key of this client')
+    // RFC 6749 section 5.2: who came with this header is told of the scheme that it used.
+    return authorization === undefined ? answer : { ...answer, headers: ['WWW-Authenticate', 'Basic realm="narrowgate", error="invalid_client"'] }
+  }
   if (!parameters.has('client_assertion')) return invalidClient('the client_assertion is missing: sign one with the private key of this client')
   if (parameters.get('client_assertion_type') !== ASSERTION_TYPE) return invalidClient(`client_assertion_type has to be ${ASSERTION_TYPE}`)
   return undefined
@@ -125,14 +131,15 @@ async function readProof ({ dpop, userAgent }: TokenRequest, desk: TokenDesk, { 
   const proof = await checkProof(dpop, { publicUrl: desk.publicUrl, method: 'POST', path: TOKEN_PATH, now, skewSeconds: desk.skewSeconds }, desk.proofKeys)
   if (typeof proof === 'string') return refuse(400, 'invalid_dpop_proof', proof, reject('bad_credential', { causes: [proof] }))
   if (await desk.nonces.accepts(proof.nonce, now)) return proof
-  const answer = refuse(400, 'use_dpop_nonce', 'Authorization server requires nonce in DPoP proof.', undefined, ['DPoP-Nonce', await desk.nonces.current(now)])
-  return isNodeSdk(userAgent, proof.jkt, key.thumbprint) ? { ...answer, status: 200 } : answer
+  const answer = { ...refuse(400, 'use_dpop_nonce', 'Authorization server requires nonce in DPoP proof.', undefined, ['DPoP-Nonce', await desk.nonces.current(now)]), step: 'token endpoint: a nonce, no token' }
+  return proof.nonce === undefined && isNodeSdk(userAgent, proof.jkt, key.thumbprint) ? { ...answer, status: 200 } : answer
 }
 
 /**
  * Okta's Node SDK 8 throws on every status but 2xx before it looks for `use_dpop_nonce` (src/oauth.js, src/http.js), so
  * its own DPoP code is out of reach unless the nonce comes with a 2xx. It signs proof and assertion with one key, which
- * others are told not to do, and calls with node-fetch. Nothing is granted by this answer.
+ * others are told not to do, and calls with node-fetch. Nothing is granted by this answer, which only a proof without
+ * a nonce gets: an SDK that has sent one is not sent round in circles.
  */
 function isNodeSdk (userAgent: string | undefined, jkt: string, thumbprint: string): boolean {
   return jkt === thumbprint && userAgent?.startsWith('node-fetch/') === true

@@ -21,6 +21,7 @@ import { buildAdmin, type Readiness } from './admin.js'
 import { openAudit, version } from './audit.js'
 import { trackUnused } from './connection.js'
 import { Identities, type ReadIdentities } from './identities.js'
+import { KeyUses } from './key-use.js'
 import { Limits } from './limits.js'
 import { Links } from './links.js'
 import { loadEverything, type Loaded } from './load.js'
@@ -104,6 +105,7 @@ export class Gate {
   readonly #own: OwnAffairs
   readonly #audit: AuditLog
   readonly #long = new LongRequests()
+  readonly #keyUses: KeyUses
   readonly #delay: LoopDelay
   readonly #telemetry: Telemetry | undefined
   readonly #watch: Watch
@@ -127,6 +129,7 @@ export class Gate {
     this.#options = options
     this.#log = options.log
     this.#config = loaded.config
+    this.#keyUses = new KeyUses(this.#log)
     this.#delay = new LoopDelay(loaded.config.listen.shedAfterMs, () => performance.now())
     this.#identities = new Identities(tokenKeys)
     const steadyNow = (): number => performance.timeOrigin + performance.now()
@@ -143,7 +146,7 @@ export class Gate {
     this.#telemetry = telemetry === undefined ? undefined : new Telemetry(telemetry, loaded.secrets, hostname(), version())
     this.#snapshot = this.#compose(loaded)
     this.#watch = watch({ onChange: () => { this.reload().catch(() => {}) }, pollMs: options.pollMs })
-    for (const gauge of gateGauges({ limits: this.#kept, seen: shared, links: this.#links, stores, clock: () => performance.now(), audit: this.#audit, telemetry: this.#telemetry, snapshot: () => this.#snapshot, expiries: () => this.#own.expiries, refusedReloads: () => this.#refusedReloads, reloads: () => this.#reloads, steadyNow })) this.#metrics.gauge(gauge)
+    for (const gauge of gateGauges({ limits: this.#kept, seen: shared, keys: this.#keyUses, links: this.#links, stores, clock: () => performance.now(), audit: this.#audit, telemetry: this.#telemetry, snapshot: () => this.#snapshot, expiries: () => this.#own.expiries, refusedReloads: () => this.#refusedReloads, reloads: () => this.#reloads, steadyNow })) this.#metrics.gauge(gauge)
     this.#note(loaded, true)
   }
 
@@ -162,6 +165,7 @@ export class Gate {
       snapshot: () => this.#snapshot,
       limits: this.#limits,
       metrics: this.#metrics,
+      keyUses: this.#keyUses,
       failures: createFailures(),
       clientFailures: createFailures(),
       seen: this.#seen,

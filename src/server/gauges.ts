@@ -2,6 +2,7 @@ import type { AuditLog } from '../audit/log.js'
 import type { SharedSeenOnce } from '../clients/seen-shared.js'
 import type { SecretStores } from '../config/secret-stores.js'
 import type { BucketView } from '../limits/store.js'
+import type { KeyUses } from './key-use.js'
 import type { Limits } from './limits.js'
 import type { Expiry } from './expiries.js'
 import type { Links } from './links.js'
@@ -14,6 +15,7 @@ export interface GaugePlaces {
   readonly limits: Limits
   /** absent: used ids are kept in memory */
   readonly seen?: SharedSeenOnce
+  readonly keys: KeyUses
   readonly links: Links
   readonly stores: SecretStores
   /** monotonic milliseconds */
@@ -30,7 +32,7 @@ export interface GaugePlaces {
 type Row = readonly [Readonly<Record<string, string>>, number]
 
 /** The gauges of a gate: limits, credentials, snapshot, audit. Values are read when somebody scrapes. */
-export function gateGauges ({ limits, seen, links, stores, clock, audit, telemetry, snapshot, expiries, reloads, refusedReloads, steadyNow }: GaugePlaces): GaugeSource[] {
+export function gateGauges ({ limits, seen, keys, links, stores, clock, audit, telemetry, snapshot, expiries, reloads, refusedReloads, steadyNow }: GaugePlaces): GaugeSource[] {
   const buckets = async (value: (bucket: BucketView) => number): Promise<Row[]> => {
     const views = await limits.view(steadyNow())
     return views.flatMap(({ upstream, buckets }) => buckets.map((one): Row => [{ upstream, bucket: one.bucket }, value(one)]))
@@ -60,6 +62,8 @@ export function gateGauges ({ limits, seen, links, stores, clock, audit, telemet
     { name: 'narrowgate_limit_store_replicas', help: 'Gates that share the limits, as last seen', labels: ['upstream'], read: () => limits.status.map(({ upstream, replicas }): Row => [{ upstream }, replicas]) },
     { name: 'narrowgate_replay_store_up', help: '1 while the shared store remembers used ids (jti)', labels: [], read: () => seen === undefined ? [] : [[{}, seen.status.lost ? 0 : 1]] },
     { name: 'narrowgate_replay_store_unanswered', help: 'How often the shared store did not say in time whether an id (jti) was used before', labels: [], read: () => seen === undefined ? [] : [[{}, seen.status.unanswered]] },
+    { name: 'narrowgate_key_last_used_timestamp_seconds', help: 'When a key of a client was last used, since the start', labels: ['client', 'key', 'method'], read: () => [...keys.all].flatMap(({ client, keyId, method, usedAt }): Row[] => usedAt === undefined ? [] : [[{ client, key: keyId, method }, usedAt / 1000]]) },
+    { name: 'narrowgate_key_outside_network', help: 'How often a valid key came from outside the networks of its policy, since the start', labels: ['client', 'key'], read: () => [...keys.all].flatMap(({ client, keyId, outside }): Row[] => outside === 0 ? [] : [[{ client, key: keyId }, outside]]) },
     { name: 'narrowgate_credential_available', help: '1 while a credential can be presented', labels: perCredential, read: () => credentials(status => status.available ? 1 : 0) },
     { name: 'narrowgate_credential_position', help: 'Which signing key or API token serves, counted from 1: more than 1 means that Okta refuses the first', labels: perCredential, read: () => credentials(status => status.position) },
     { name: 'narrowgate_credential_scopes_refused', help: 'OAuth scopes that rules need and Okta refuses', labels: perCredential, read: () => credentials(status => status.refusedScopes?.length ?? 0) },

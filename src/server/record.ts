@@ -102,5 +102,6 @@ export function recordEvent (road: Road, exchange: GateExchange): void {
   road.long.end(exchange)
   road.record(toEvent(exchange, road.clock()))
   road.metrics.count(exchange)
+  road.keyUses.note(exchange)
   road.telemetry?.end(exchange, road.clock())
 }

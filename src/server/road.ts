@@ -3,6 +3,7 @@ import type { SeenOnce } from '../clients/seen-once.js'
 import type { NetworkList } from '../clients/networks.js'
 import type { AuditEvent } from '../domain/event.js'
 import type { LimitStore } from '../limits/store.js'
+import type { KeyUses } from './key-use.js'
 import type { LongRequests } from './long-requests.js'
 import type { Metrics } from './metrics.js'
 import type { Shedding } from './loop-delay.js'
@@ -15,6 +16,7 @@ export interface Road {
   readonly snapshot: () => Snapshot
   readonly limits: LimitStore
   readonly metrics: Metrics
+  readonly keyUses: KeyUses
   /** sources whose authentication failed again and again */
   readonly failures: Failures
   /** client ids that assertions failed for again and again */

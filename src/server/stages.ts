@@ -64,7 +64,7 @@ function admitClient (exchange: GateExchange, client: Client, now: number): Reje
   if (policy === undefined) return reject('bad_credential', { detail: 'the client has no policy' })
   exchange.policy = policy
   if (policy.expiresAt !== undefined && now >= policy.expiresAt) return reject('policy_expired')
-  if (!snapshot.clients.allows(client, source)) return reject('network')
+  if (!snapshot.clients.allows(client, source)) return reject('network', { detail: 'a valid key of this client came from outside its networks' })
   return undefined
 }
 

@@ -37,7 +37,7 @@ export async function answerToken (road: Road, exchange: GateExchange, request: 
   const slowed = slowGuessing(road, exchange, answer)
   if (slowed !== undefined) { refuse(road, exchange, request, response, slowed); return }
   exchange.rejection = answer.refusal
-  exchange.detail = answer.refusal === undefined ? 'token endpoint' : unprovedClaim(answer)
+  exchange.detail = answer.refusal === undefined ? answer.step ?? 'token endpoint' : unprovedClaim(answer)
   write(exchange, response, answer, road.now())
   recordEvent(road, exchange)
 }

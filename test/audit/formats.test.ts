@@ -116,6 +116,7 @@ t.test('severity is by meaning', async t => {
     [{ outcome: 'refused', reason: 'no_rule', client: 'portal' }, 2],
     [{ outcome: 'allowed', wouldDeny: 'no_rule' }, 2],
     [{ outcome: 'limited', reason: 'too_many_failures' }, 3],
+    [{ outcome: 'refused', reason: 'network' }, 3],
     [{ outcome: 'unknown' }, 3],
     [{ outcome: 'refused', reason: 'self_protection' }, 4],
     [{ outcome: 'failed', reason: 'audit_unavailable' }, 4]

@@ -5,6 +5,10 @@ import t from 'tap'
 import { hashKey } from '../../src/clients/api-key.js'
 import { listKeys, revokeKey, rotateKey } from '../../src/cli/keys-manage.js'
 import type { Shell } from '../../src/cli/shell.js'
+import { createEcsLines } from '../../src/audit/ecs.js'
+import { createOcsfLines } from '../../src/audit/ocsf.js'
+import { createPlainLines } from '../../src/audit/plain.js'
+import { someEvent } from '../audit/events.js'
 import { makePair } from '../clients/tokens.js'
 
 const NOW = Date.UTC(2026, 10, 22)
@@ -49,4 +53,29 @@ t.test('keys age: listed with their last use, rotated and revoked in the policy 
   t.equal(await revokeKey(shell, 'portal', 'abababab', options), 0)
   t.notOk(readFileSync(file, 'utf8').includes(OLD))
   t.same((await list()).keys.map(({ kind }) => kind), ['apiKey', 'privateKeyJwt'])
+})
+
+t.test('the last use is found in every format, in files put aside too; calls from a foreign network are none', async t => {
+  const folder = mkdtempSync(join(tmpdir(), 'narrowgate-keys-'))
+  t.teardown(() => { rmSync(folder, { recursive: true, force: true }) })
+  const policies = join(folder, 'policies')
+  mkdirSync(policies)
+  writeFileSync(join(policies, 'portal.yaml'), `version: 1\nclient: portal\nauthenticate:\n  - apiKey: { sha256: ${OLD} }\n  - apiKey: { sha256: ${'cd'.repeat(32)} }\n  - mtls: { uri: spiffe://acme/portal }\nallow:\n  - { operation: getUser }\n`)
+  let out = ''
+  const shell = { terminal: { out: (text: string) => { out += text }, err: () => {}, color: false, columns: 80 }, environment: {}, now: () => NOW } as unknown as Shell
+  const producer = { version: '1.2.3', gate: 'gate-1' }
+  for (const [name, lines] of Object.entries({ ocsf: createOcsfLines(producer), ecs: createEcsLines(producer), plain: createPlainLines() })) {
+    const audit = join(folder, `${name}.jsonl`)
+    const at = (time: number, more: object): string => `${lines(someEvent({ time, client: 'portal', keyId: 'abababab', authentication: 'apiKey', ...more })).trim()}\n`
+    writeFileSync(`${audit}.20261101T000000000Z`, at(NOW - 9000, {}) + at(NOW - 7000, { keyId: '01234567', authentication: 'mtls' }))
+    writeFileSync(audit, at(NOW - 5000, { outcome: 'refused', reason: 'network' }) + at(NOW - 8000, { outcome: 'refused', reason: 'no_rule' }))
+    out = ''
+    t.equal(await listKeys(shell, { policies, usage: [audit], json: true }), 0, name)
+    t.same((JSON.parse(out) as { keys: { kind: string, lastUsed?: string }[] }).keys.map(({ kind, lastUsed }) => [kind, lastUsed]), [
+      ['apiKey', new Date(NOW - 8000).toISOString()], ['apiKey', undefined], ['mtls', new Date(NOW - 7000).toISOString()]
+    ], name)
+  }
+  out = ''
+  await listKeys(shell, { policies, usage: [join(folder, 'plain.jsonl')] })
+  t.match(out, /apiKey +cdcdcdcd .*last used never/)
 })

@@ -79,6 +79,42 @@ t.test('a client certificate is a caller where its authority is known, and the h
   t.equal(await call(behind.port, undefined, { 'client-cert': ':AAAA:' }), 401)
 })
 
+t.test('a key from outside its networks is an event of its own; a revoked key stops with the change of its file alone', async t => {
+  const stub = await startStub(t)
+  stub.answer = (_, socket) => { socket.write(respond(200, '[]')) }
+  const rules = 'networks: [10.0.0.0/8]\nallow: [{ operation: listUsers }]'
+  const [app, next] = [client('app', rules, ['privateKeyJwt: { jwks: { file: keys/app.json } }']), client('app', rules, ['privateKeyJwt: { jwks: { file: keys/app.json } }'])]
+  const rig = await startRig(t, { org: stub.origin, policies: { 'app.yaml': app.text, 'keys/app.json': JSON.stringify({ keys: [own.jwk] }) }, listen: 'trustedProxies: [127.0.0.0/8]', pollMs: 600_000 })
+  const call = async (authorization: string, source = '10.1.2.3') => await rig.ask(request('GET /api/v1/users', undefined, [`Authorization: ${authorization}`, `X-Forwarded-For: ${source}`]))
+  const tokenUrl = `${rig.publicUrl}/oauth2/v1/token`
+  const ask = async (source: string) => await rig.ask(request('POST /oauth2/v1/token', undefined, ['Content-Type: application/x-www-form-urlencoded; charset=UTF-8', `X-Forwarded-For: ${source}`],
+    new URLSearchParams({ grant_type: 'client_credentials', client_assertion_type: ASSERTION_TYPE, client_assertion: await sign(own, { iss: 'app', sub: 'app', aud: tokenUrl, exp: Math.floor(Date.now() / 1000) + 300 }) }).toString()))
+  const key = `SSWS ${app.key}`
+  t.equal((await call(key)).status, 200)
+  for (let i = 0; i < 3; i++) t.equal((await call(key, '192.0.2.1')).status, 403)
+  t.match(await ask('192.0.2.1'), { status: 403, text: /access_denied/ }, 'at the token endpoint, too')
+  const events = (await rig.events(5)).slice(1)
+  for (const event of events.slice(0, 3)) t.match(event, { reason: 'network', client: 'app', keyId: app.sha256.slice(0, 8), authentication: 'apiKey', source: '192.0.2.1', detail: /from outside its networks/ })
+  t.match(events[3], { reason: 'network', client: 'app', authentication: 'privateKeyJwt', source: '192.0.2.1' })
+  t.equal(rig.log().match(/key_outside_network/g)?.length, 2, 'the log says it once for each key and address')
+  const metrics = (await rig.admin('/metrics')).text
+  t.match(metrics, new RegExp(`narrowgate_key_outside_network\\{client="app",key="${app.sha256.slice(0, 8)}"\\} 3`))
+  t.match(metrics, new RegExp(`narrowgate_key_last_used_timestamp_seconds\\{client="app",key="${app.sha256.slice(0, 8)}",method="apiKey"\\} 1[0-9.]+`))
+
+  const { access_token: token } = JSON.parse((await ask('10.1.2.3')).text) as { access_token: string }
+  t.equal((await call(`Bearer ${token}`)).status, 200)
+  rig.write('policies/keys/app.json', JSON.stringify({ keys: [dpop.jwk] }))
+  const began = performance.now()
+  t.ok(await until(async () => (await call(`Bearer ${token}`)).status === 401), 'a key pair: its token is worth nothing')
+  t.comment(`${Math.round(performance.now() - began)} ms after the change of the file`)
+  t.match(await ask('10.1.2.3'), { status: 401, text: /invalid_client/ })
+  rig.write('policies/app.yaml', next.text)
+  const again = performance.now()
+  t.ok(await until(async () => (await call(key)).status === 401), 'a client key')
+  t.comment(`${Math.round(performance.now() - again)} ms after the change of the file`)
+  t.equal((await call(`SSWS ${next.key}`)).status, 200, 'and the new one works')
+})
+
 t.test('TLS files are taken up while the gate runs: a certificate that is revoked is refused, its live connection and its session too', async t => {
   const stub = await startStub(t)
   stub.answer = (_, socket) => { socket.write(respond(200, '[]')) }

@@ -168,6 +168,10 @@ t.test('every bad form is refused with the right code', async t => {
     ['another type', { parameters: { client_assertion: good, client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:saml2-bearer' } }, 401, 'invalid_client'],
     ['a secret', { parameters: { client_assertion: good, client_secret: 'x' } }, 401, 'invalid_client'],
     ['Basic', { parameters: { client_assertion: good }, authorization: 'Basic eA==' }, 401, 'invalid_client'],
+    ['Basic alone', { parameters: {}, authorization: 'Basic eA==' }, 401, 'invalid_client'],
+    ['no assertion', { parameters: { client_id: 'portal' } }, 401, 'invalid_client'],
+    ['a password', { parameters: { grant_type: 'password', client_assertion: good } }, 400, 'unsupported_grant_type'],
+    ['scope twice', { parameters: { client_assertion: good }, query: [{ name: 'scope', value: 'okta.users.read', ambiguous: false }] }, 400, 'invalid_request'],
     ['another client_id', { parameters: { client_assertion: good, client_id: 'careful' } }, 401, 'invalid_client'],
     ['expired policy', { parameters: { client_assertion: await sign(own, assertionClaims('over')) } }, 403, 'access_denied']
   ]
@@ -203,7 +207,10 @@ t.test('the handshake of DPoP, and every bad proof at the token endpoint', async
   t.match(JSON.parse((await world.token({ parameters: { client_assertion: good }, dpop: 'nonsense' })).body), { token_type: 'Bearer' }, 'not asked for: ignored, as Okta does')
   const likeNode = { parameters: { client_assertion: await assertion('bound') }, dpop: await proof(own, {}), userAgent: 'node-fetch/1.0' }
   t.match(await world.token(likeNode), { status: 200, body: /use_dpop_nonce/ }, 'Okta\'s Node SDK gets its nonce with a status that it can read')
-  t.equal((await world.token({ ...likeNode, dpop: await proof(dpop, {}) })).status, 400, 'nobody else does')
+  t.match(JSON.parse((await world.token(likeNode)).body), { error: 'use_dpop_nonce', access_token: undefined }, 'and no token')
+  t.equal((await world.token({ ...likeNode, dpop: await proof(dpop, {}) })).status, 400, 'nobody else does: with a key of its own for proofs')
+  t.equal((await world.token({ ...likeNode, userAgent: 'python-requests/2' })).status, 400, 'by another library')
+  t.equal((await world.token({ ...likeNode, dpop: await proof(own, { nonce: 'old' }) })).status, 400, 'nor it, when it has sent a nonce')
 
   const table: [string, string | Promise<string>, string][] = [
     ['no JWT', 'x', 'invalid_dpop_proof'],

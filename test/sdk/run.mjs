@@ -51,10 +51,11 @@ async function start (port) {
   mkdirSync(file('policies/keys'), { recursive: true })
   certificates()
   const { key, sha256 } = newKey(randomBytes)
-  for (const [name, dpop] of [['plain', ''], ['bound', ', dpop: required']]) {
-    clientKey(name)
-    const first = name === 'plain' ? `  - apiKey: { sha256: ${sha256} }\n` : ''
-    writeFileSync(file(`policies/${name}.yaml`), `version: 1\nclient: ${name}\nowner: tests\ndescription: an SDK\nauthenticate:\n${first}  - privateKeyJwt: { jwks: { file: keys/${name}.json }${dpop} }\n${RULES}`)
+  // A client for each mode, so that the three can wait out their 429 at the same time.
+  const entries = { keyed: `apiKey: { sha256: ${sha256} }`, plain: 'privateKeyJwt: { jwks: { file: keys/plain.json } }', bound: 'privateKeyJwt: { jwks: { file: keys/bound.json }, dpop: required }' }
+  for (const [name, entry] of Object.entries(entries)) {
+    if (name !== 'keyed') clientKey(name)
+    writeFileSync(file(`policies/${name}.yaml`), `version: 1\nclient: ${name}\nowner: tests\ndescription: an SDK\nauthenticate:\n  - ${entry}\n${RULES}`)
   }
   const emulator = await startEmulator({ apiTokens: [{ token: '00upstream' }], users: 25 })
   const publicUrl = port === 443 ? 'https://localhost' : `https://localhost:${port}`
@@ -65,13 +66,26 @@ upstreams:
   default:
     org: ${emulator.url}
     credential: { apiToken: { value: { env: OKTA_TOKEN }, exception: { ticket: T-1, approvedBy: tests, expires: 2099-01-01 } } }
-audit: { sinks: [{ file: { path: ./audit.jsonl } }] }
+audit: { sinks: [{ file: { path: ./audit.jsonl, format: plain, chain: false, delivery: buffered } }] }
 `)
   const gate = await startGate({ configFile: file('narrowgate.yaml'), environment: { OKTA_TOKEN: '00upstream' }, log: pino({ level: 'silent' }) })
   const group = [...emulator.org.groups.values()].find(({ type }) => type === 'OKTA_GROUP')
   return {
     environment: { GATE_URL: publicUrl, CA_FILE: file('ca.pem'), CLIENT_KEY: key, PLAIN_KEY: file('plain.pem'), BOUND_KEY: file('bound.pem'), GROUP_ID: group.id, WORK: folder, SSL_CERT_FILE: file('ca.pem') },
     stop: async () => { await gate.drain(1000); await emulator.close() }
+  }
+}
+
+/** What the gate saw of tokens that ended in mid-run: each client with a key pair has asked for a second one. */
+function renewed (name) {
+  const events = readFileSync(file('audit.jsonl'), 'utf8').trim().split('\n').map(line => JSON.parse(line))
+  rmSync(file('audit.jsonl'))
+  for (const [client, mode] of [['plain', 'PrivateKey'], ['bound', 'DPoP']]) {
+    const tokens = events.filter(event => event.client === client && event.path === '/oauth2/v1/token' && event.status === 200).length
+    const bad = events.filter(event => event.client === client && event.reason === 'bad_credential' && event.path !== '/oauth2/v1/token').length
+    const good = tokens === 2 && bad === 0
+    if (!good) failed = true
+    console.log(`${good ? 'PASS' : 'FAIL'} ${name} ${mode} token expiry in mid-run, as the gate saw it${good ? '' : `: ${tokens} tokens, ${bad} calls refused`}`)
   }
 }
 
@@ -99,6 +113,7 @@ try {
     if (code === 75) console.log(`SKIP ${name}: its SDK could not be installed`)
     else if (code !== 0) { failed = true; console.log(`FAIL ${name}: exit ${code}`) }
     await world.stop()
+    if (code !== 75) renewed(name)
   }
 } finally {
   rmSync(folder, { recursive: true, force: true })

@@ -64,21 +64,34 @@ async def scenarios(mode):
     return client, user
 
 
+async def expiry(mode, client):
+    """The SDK renews five minutes early: its note of the end is set so that this is now."""
+    oauth = client._request_executor._oauth
+    before = oauth._access_token
+    oauth._access_token_expiry_time = int(time.time()) + 60
+    _, _, error = await client.list_users(limit=1)
+    say(error is None and oauth._access_token != before, f"{mode} token expiry in mid-run", error or "no new token")
+
+
+async def wait(mode, client, user):
+    began = time.time()
+    errors = [(await client.get_user(user.id))[-1] for _ in range(6)]
+    say(errors == [None] * 6 and time.time() - began > 5, f"{mode} 429 wait", errors)
+
+
 async def main():
+    waiting = []
     for mode in ["SSWS", "PrivateKey", "DPoP"]:
         try:
             client, user = await scenarios(mode)
+            if mode != "SSWS":
+                await expiry(mode, client)
+            waiting.append((mode, client, user))
         except Exception as problem:  # noqa: BLE001
             say(False, mode, repr(problem))
-            continue
-        if mode == "PrivateKey":
-            client._request_executor._oauth._access_token_expiry_time = int(time.time()) + 60
-            _, _, error = await client.get_user(user.id)
-            say(error is None, f"{mode} token expiry in mid-run", error)
-        if mode == "SSWS":
-            began = time.time()
-            errors = [(await client.get_user(user.id))[-1] for _ in range(6)]
-            say(errors == [None] * 6 and time.time() - began > 5, "SSWS 429 wait", errors)
+    for outcome in await asyncio.gather(*(wait(*each) for each in waiting), return_exceptions=True):
+        if outcome is not None:
+            say(False, "429 wait", repr(outcome))
     sys.exit(1 if failed else 0)
 
 
