@@ -15,6 +15,8 @@ const rsa = makePair('RS256')
 const other = makePair('ES256')
 const stranger = makePair('ES256')
 const p384 = makePair('ES384')
+const curve384 = makePair('ES384')
+const curve521 = makePair('ES512')
 const dpop = makePair('ES256')
 const dpopRsa = makePair('RS256')
 const gitlab = makePair('RS256')
@@ -32,6 +34,7 @@ const world = await makeWorld({
     { client: 'either', keys: [own.jwk], dpop: 'optional' },
     { client: 'hidden', keys: [other.jwk] },
     { client: 'over', keys: [own.jwk], policyExpiresAt: NOW },
+    { client: 'many', keys: [own.jwk, rsa.jwk, curve384.jwk, curve521.jwk] },
     { client: 'fixed', keys: [{ ...rsa.jwk, alg: 'RS512' }] }
   ],
   issuers: [{ issuer: GITLAB, keys: [{ ...gitlab.jwk, kid: 'g1' }] }],
@@ -151,6 +154,10 @@ t.test('what the SDKs send is accepted', async t => {
     ['typ JWT', A({}, { typ: 'JWT' })]
   ]
   for (const [name, assertion] of table) t.equal((await world.token({ parameters: { client_assertion: await assertion } })).status, 200, name)
+  for (const alg of ['RS256', 'RS384', 'RS512', 'PS256', 'ES256', 'ES384', 'ES512']) {
+    const pair = { ES256: own, ES384: curve384, ES512: curve521 }[alg] ?? { ...rsa, alg }
+    t.match(await world.token({ parameters: { client_assertion: await sign(pair, assertionClaims('many')) } }), { status: 200, client: { id: 'many' } }, `${alg}, several keys, no kid`)
+  }
   const inQuery = await world.token({ form: [], query: Object.entries({ grant_type: 'client_credentials', client_assertion_type: ASSERTION_TYPE, client_assertion: good }).map(([name, value]) => ({ name, value, ambiguous: false })) })
   const { token_type: type, expires_in: life, scope } = JSON.parse(inQuery.body) as { token_type: string, expires_in: number, scope: string }
   t.same([inQuery.status, type, life > 300, scope], [200, 'Bearer', true, 'okta.users.manage okta.groups.read'], 'in the query, as Go and Java do')

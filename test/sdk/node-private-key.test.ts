@@ -36,6 +36,11 @@ const policies = {
 }
 
 t.test('Okta\'s Node SDK in its PrivateKey mode, over TLS, unchanged but for URL and key', async t => {
+  // The gate's clock, so that a token can end in mid-run.
+  const { now } = Date
+  let aheadMs = 0
+  Date.now = () => now() + aheadMs
+  t.teardown(() => { Date.now = now })
   const emulator = await startEmulator({ apiTokens: [{ token: UPSTREAM_TOKEN }], users: 25 })
   t.teardown(() => emulator.close())
   const rig = await startRig(t, {
@@ -67,6 +72,20 @@ t.test('Okta\'s Node SDK in its PrivateKey mode, over TLS, unchanged but for URL
     const ids = new Set(events.filter(event => event['rule'] !== undefined).map((event: AuditLine) => `${String(event['client'])} ${String(event['authentication'])} ${String(event['keyId'])}`))
     t.equal(ids.size, 1)
     t.match([...ids][0], new RegExp(`^${name} privateKeyJwt [0-9a-f]{8}$`), 'who, how, and with which key')
+  }
+
+  for (const name of ['plain', 'bound'] as const) {
+    const sdk = connect(name, keys[name].secret)
+    t.equal(await list(sdk), 26)
+    const before = sdk.oauth.accessToken!.access_token
+    await rig.events(name === 'plain' ? 4 : 5)
+    aheadMs = 700_000
+    sdk.requestExecutor.on('response', () => { aheadMs = 0 })
+    t.equal(await list(sdk), 26, `${name}: a token that ends in mid-run costs nothing but a new one`)
+    t.not(sdk.oauth.accessToken!.access_token, before)
+    const [first, ...rest] = await rig.events(name === 'plain' ? 5 : 6)
+    t.match(first, { reason: 'bad_credential', detail: /this access token has expired/ })
+    t.ok(rest.every(({ outcome }) => outcome === 'allowed'))
   }
 
   const wrong = connect('plain', keys.stranger.secret)
