@@ -1,3 +1,4 @@
+import { isIP, isIPv4, isIPv6 } from 'node:net'
 import { at } from '../server/self-knowledge.js'
 import { Check, type Finding } from './doctor-finding.js'
 import { listOf, whyOf, type OrgReader } from './doctor-org.js'
@@ -15,8 +16,8 @@ export interface Principal {
 }
 
 const MOST_ADDRESSES = 50
-/** Shorter prefixes than these are no short list of addresses. */
-const WIDEST = { v4: 16, v6: 32 }
+/** More addresses than a /16, or a /32 of IPv6, are no short list. */
+const WIDEST = { v4: 1n << 16n, v6: 1n << 96n }
 
 /** Rules 3, 4, 9: the role is its own, direct, and no wider than what the policies need. */
 export async function checkRoles ({ upstream, reader, kind, id, needed }: Principal): Promise<Finding[]> {
@@ -118,6 +119,7 @@ export async function checkZone ({ upstream, reader, kind }: Pick<Principal, 'up
   if (at(network, 'connection') !== 'ZONE' || !Array.isArray(include) || include.length === 0) return check.fail('no network zone is assigned: it works from anywhere', fix)
   const faults: string[] = []
   let addresses = 0
+  const sizes = { v4: 0n, v6: 0n }
   for (const id of include) {
     const answer = await reader.read(check, 'getNetworkZone', `/api/v1/zones/${encodeURIComponent(String(id))}`)
     if ('why' in answer) return check.unknown(answer.why, READ_FIX)
@@ -127,20 +129,41 @@ export async function checkZone ({ upstream, reader, kind }: Pick<Principal, 'up
     const gateways = at(zone, 'gateways')
     if (at(zone, 'type') !== 'IP' || !Array.isArray(gateways) || gateways.length === 0) { faults.push(`the zone ${name} is no list of addresses`); continue }
     addresses += gateways.length
-    for (const gateway of gateways) if (isWide(String(at(gateway, 'value')))) faults.push(`the zone ${name} holds ${String(at(gateway, 'value'))}`)
+    for (const gateway of gateways) {
+      const range = String(at(gateway, 'value'))
+      const size = sizeOf(range)
+      if (size === undefined || size > WIDEST[familyOf(range)]) faults.push(`the zone ${name} holds ${range}`)
+      else sizes[familyOf(range)] += size
+    }
   }
   if (addresses > MOST_ADDRESSES) faults.push(`${addresses} addresses and ranges are no short list`)
+  // The whole world can be cut into pieces, each of them small.
+  if (faults.length === 0 && (sizes.v4 > WIDEST.v4 || sizes.v6 > WIDEST.v6)) faults.push('its ranges add up to more than a /16 (IPv6: a /32)')
   return check.of(faults, fix, `${addresses} ${addresses === 1 ? 'address' : 'addresses'}`)
 }
 
-/** Of `1.2.3.0/24`, `1.2.3.4-1.2.3.9` or an address. */
-function isWide (range: string): boolean {
-  const [address = '', prefix] = range.split('/')
-  if (prefix !== undefined) return Number(prefix) < (address.includes(':') ? WIDEST.v6 : WIDEST.v4)
-  const [from = '', to] = range.split('-')
-  if (to === undefined) return false
-  const [a, b] = [from, to].map(text => text.split('.'))
-  return a![0] !== b![0] || a![1] !== b![1]
+function familyOf (range: string): 'v4' | 'v6' {
+  return range.includes(':') ? 'v6' : 'v4'
+}
+
+/** How many addresses `1.2.3.0/24`, `1.2.3.4-1.2.3.9` or an address stands for; undefined: it is none of these. */
+function sizeOf (range: string): bigint | undefined {
+  const [address = '', prefix, ...more] = range.trim().split('/')
+  if (prefix !== undefined) {
+    const bits = familyOf(range) === 'v6' ? 128 : 32
+    return more.length === 0 && isIP(address) !== 0 && /^[0-9]{1,3}$/.test(prefix) && Number(prefix) <= bits ? 1n << BigInt(bits - Number(prefix)) : undefined
+  }
+  const [from, to = from] = address.split('-').map(text => numberOf(text.trim()))
+  return from === undefined || to === undefined || to < from ? undefined : to - from + 1n
+}
+
+function numberOf (address: string): bigint | undefined {
+  if (isIPv4(address)) return address.split('.').reduce((sum, part) => sum * 256n + BigInt(part), 0n)
+  if (!isIPv6(address)) return undefined
+  const [head = '', tail] = new URL(`http://[${address}]`).hostname.slice(1, -1).split('::')
+  const [front, back] = [head, tail ?? ''].map(text => text === '' ? [] : text.split(':'))
+  const middle = tail === undefined ? [] : Array.from({ length: 8 - front!.length - back!.length }, () => '0')
+  return [...front!, ...middle, ...back!].reduce((sum, part) => sum * 65536n + BigInt(`0x${part}`), 0n)
 }
 
 /** Rule 13: at most half of each limit. */

@@ -78,7 +78,7 @@ interface Facts {
 /**
  * What became of a call. Unless it says `answered` or `aborted`, nothing has been written to the client.
  * - answered: the answer has gone out; truncated: it broke off and the client's connection was destroyed
- * - credential_refused: a complete 401 E0000011, or a 400 about the proof (`nonce`: what Okta wants in it); tell the
+ * - credential_refused: a complete 401 about the gate's credential (refusal.ts), or a 400 about the proof (`nonce`: what Okta wants in it); tell the
  *   provider, which says whether one more call makes sense
  * - failed: no answer; `mayHaveHappened` for a write that was sent
  * - aborted: the client left; a write that was sent has been awaited, so `status` tells its outcome where known

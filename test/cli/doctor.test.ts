@@ -86,7 +86,7 @@ const notPassed = (findings: Finding[]): string[] => findings.filter(({ verdict 
 
 const POLICY_FAULTS: Array<[string, Spoil, string]> = [
   ['a policy without an owner\'s last day', setting => { setting.policy = setting.policy.replace(/expires.*\n/, '') }, 'policies-expiry'],
-  ['a client that is only observed', setting => { setting.policy += 'mode: observe\n' }, 'policies-enforced'],
+  ['a client that is only observed', setting => { setting.policy = setting.policy.replace('authenticate:', 'mode: observe\nauthenticate:') }, 'policies-enforced'],
   ['a client without networks', setting => { setting.policy = setting.policy.replace(/networks.*\n/, '') }, 'policies-networks'],
   ['a ceiling above half', setting => { setting.config += 'limits: { ceiling: 60% }\n' }, 'limits-ceiling']
 ]
@@ -107,6 +107,9 @@ const APP_FAULTS: Array<[string, Spoil, string]> = [
   ['token exchange', ({ app }) => { oauthClient(app)['grant_types'] = ['client_credentials', 'urn:ietf:params:oauth:grant-type:token-exchange'] }, 'service-app-token-exchange'],
   ['no zone', ({ app }) => { oauthClient(app)['network'] = { connection: 'ANYWHERE' } }, 'service-app-zone'],
   ['a zone of the whole world', ({ emulator, zone }) => { emulator.org.zones.get(zone)!['gateways'] = [{ type: 'CIDR', value: '0.0.0.0/0' }] }, 'service-app-zone'],
+  ['a zone of the whole world in two halves', ({ emulator, zone }) => { emulator.org.zones.get(zone)!['gateways'] = [{ type: 'CIDR', value: '0.0.0.0/1' }, { type: 'RANGE', value: '128.0.0.0-255.255.255.255' }] }, 'service-app-zone'],
+  ['a zone of many ranges, each of them small', ({ emulator, zone }) => { emulator.org.zones.get(zone)!['gateways'] = Array.from({ length: 9 }, (_, i) => ({ type: 'CIDR', value: `10.${i}.0.0/17` })) }, 'service-app-zone'],
+  ['a zone of all IPv6 addresses', ({ emulator, zone }) => { emulator.org.zones.get(zone)!['gateways'] = [{ type: 'CIDR', value: '::/0' }] }, 'service-app-zone'],
   ['a zone that is off', ({ emulator, zone }) => { emulator.org.zones.get(zone)!['status'] = 'INACTIVE' }, 'service-app-zone'],
   ['a zone with a long list', ({ emulator, zone }) => { emulator.org.zones.get(zone)!['gateways'] = Array.from({ length: 60 }, (_, i) => ({ type: 'CIDR', value: `203.0.113.${i}/32` })) }, 'service-app-zone'],
   ['more than half of the limits', setting => { principalLimit(setting, GATE)['defaultPercentage'] = 80 }, 'service-app-rate-limit'],
@@ -146,6 +149,29 @@ for (const [kind, faults] of [['serviceApp', [...POLICY_FAULTS, ...APP_FAULTS]],
     }
   })
 }
+
+t.test('a short list of addresses in every form is one', async t => {
+  const { code, findings } = await examine(t, 'serviceApp', ({ emulator, zone }) => { emulator.org.zones.get(zone)!['gateways'] = ['203.0.113.7', '203.0.113.250-203.0.114.5', '198.51.100.0/24', '2001:db8::1', '2001:db8::1-2001:db8::ff', '2001:db8::/64'].map(value => ({ type: value.includes('-') ? 'RANGE' : 'CIDR', value })) }, JSON_FLAGS)
+  t.same(notPassed(findings), [])
+  t.equal(code, 0)
+})
+
+t.test('an org that breaks every rule fails every check', async t => {
+  const each = (faults: typeof APP_FAULTS, ...but: string[]): { spoil: Spoil, expected: string[] } => {
+    const meant = faults.filter(([name]) => !but.includes(name))
+    return { spoil: setting => { for (const [, spoil] of meant) spoil(setting) }, expected: [...new Set(meant.map(([, , check]) => check))].sort() }
+  }
+  for (const [kind, { spoil, expected }] of [
+    ['serviceApp', each([...POLICY_FAULTS, ...APP_FAULTS], 'no service app', 'no role', 'a key that Okta does not know', 'a zone that is off', 'no zone')],
+    ['apiToken', each([...POLICY_FAULTS, ...TOKEN_FAULTS], 'a token that Okta refuses')]
+  ] as const) {
+    const { code, findings } = await examine(t, kind, spoil, JSON_FLAGS)
+    t.same([...new Set(findings.filter(({ verdict }) => verdict === 'fail').map(({ check }) => check))].sort(), expected, kind)
+    t.equal(code, 1)
+    const { out } = await examine(t, kind, spoil, ['--as', AUDITOR, '--key', 'auditor.pem'])
+    for (const check of expected) t.match(out, new RegExp(`fail\\s+${check} `), `${check} in the table`)
+  }
+})
 
 t.test('without an auditor it says what it could not see, and what to do about it', async t => {
   const { code, out, err } = await examine(t, 'serviceApp', undefined, [])

@@ -14,7 +14,7 @@ const OPERATIONS = [
   'getApplication', 'replaceApplication', 'deleteApplication', 'deactivateApplication', 'grantConsentToScope', 'listScopeConsentGrants', 'addJwk', 'listJwk',
   'assignRoleToClient', 'deleteRoleFromClient', 'listRolesForClient', 'replaceRole', 'getRole', 'createRolePermission', 'addMembersToBinding', 'createResourceSetBinding', 'addResourceSetResource', 'deleteResourceSet',
   'listApiTokens', 'getApiToken', 'upsertApiToken', 'revokeApiToken', 'getNetworkZone', 'replaceNetworkZone', 'deleteNetworkZone', 'deactivateNetworkZone',
-  'createPrincipalRateLimitEntity', 'replacePrincipalRateLimitEntity', 'getPrincipalRateLimitEntity'
+  'assignUserToApplication', 'createPrincipalRateLimitEntity', 'replacePrincipalRateLimitEntity', 'getPrincipalRateLimitEntity'
 ]
 const bold = client('bold', `allow: [${OPERATIONS.map(operation => `{ operation: ${operation} }`).join(', ')}, { operation: authn }, { operation: authnRecoverPassword }]`)
 
@@ -88,7 +88,23 @@ const onApp = ({ zone, role, assignment, set, limit, other }: World['ids']): Att
   [`PUT /api/v1/groups/00g1/users/${other}?next=${CLIENT_ID}`],
   ['DELETE /api/v1/api-tokens/current'],
   ['GET /api/v1/users/me'],
-  ['POST /api/v1/users/me', { profile: {} }]
+  ['POST /api/v1/users/me', { profile: {} }],
+  [`POST /api/v1/apps/${CLIENT_ID}/credentials/secrets`, {}],
+  [`GET /api/v1/apps/${CLIENT_ID}/credentials/keys`],
+  [`DELETE /api/v1/apps/${CLIENT_ID}/credentials/jwks/pks1`],
+  [`DELETE /api/v1/apps/${CLIENT_ID}/grants/oag1`],
+  [`DELETE /api/v1/apps/${CLIENT_ID}/tokens`],
+  [`PUT /api/v1/apps/${CLIENT_ID}/users/${other}`, {}],
+  [`PUT /api/v1/apps/${CLIENT_ID}/groups/00g1`, {}],
+  [`PUT /oauth2/v1/clients/${CLIENT_ID}`, { client_name: 'x' }],
+  [`POST /oauth2/v1/clients/${CLIENT_ID}/lifecycle/newSecret`],
+  [`DELETE /oauth2/v1/clients/${CLIENT_ID.toUpperCase()}/roles/${assignment}`],
+  [`DELETE /api/v1/iam/roles/${role}`],
+  [`DELETE /api/v1/iam/roles/${role}/permissions/okta.users.read`],
+  [`PATCH /api/v1/iam/resource-sets/${set}/resources`, { additions: ['x'] }],
+  [`DELETE /api/v1/iam/resource-sets/${set}/bindings/${role}`],
+  [`DELETE /api/v1/iam/resource-sets/${set}/bindings/${role}/members/irb1`],
+  [`PUT /api/v1/zones/${zone.toUpperCase()}`, { name: 'x' }]
 ]
 
 const onToken = ({ user, token, zone, assignment, limit, group }: World['ids']): Attempt[] => [
@@ -118,6 +134,27 @@ const onToken = ({ user, token, zone, assignment, limit, group }: World['ids']):
   ['POST /api/v1/iam/resource-sets/x/bindings', { role: 'x', members: [`https://acme.okta.com/api/v1/users/${user}`] }],
   ['POST /api/v1/authn', { username: 'svc-narrowgate@example.com', password: 'x' }],
   ['POST /api/v1/authn', '{"username":" SVC-narrowgate ","username":"ann@example.com"}'],
+  [`GET /api/v1/users/${user}/factors`],
+  [`POST /api/v1/users/${user}/factors`, { factorType: 'sms', provider: 'OKTA' }],
+  [`DELETE /api/v1/users/${user}/factors/mfa1`],
+  [`POST /api/v1/users/${user}/credentials/change_password`, { oldPassword: { value: 'a' }, newPassword: { value: 'b' } }],
+  [`POST /api/v1/users/${user}`, { profile: { login: 'x@example.com' } }],
+  [`PUT /api/v1/users/${user}`, { credentials: { password: { value: 'x' } } }],
+  [`POST /api/v1/users/${user}/lifecycle/reset_factors`],
+  [`POST /api/v1/users/${user}/lifecycle/expire_password?tempPassword=true`],
+  [`GET /api/v1/users/${user}/clients`],
+  [`DELETE /api/v1/users/${user}/grants`],
+  [`DELETE /api/v1/users/${user}/oauth/tokens`],
+  [`PUT /api/v1/users/${user}/roles/${assignment}/targets/groups/00g1`],
+  [`DELETE /api/v1/groups/00g1/users/${user.toUpperCase()}`],
+  ['POST /api/v1/users/Svc-NarrowGate@Example.COM/lifecycle/deactivate'],
+  ['DELETE /api/v1/sessions/me'],
+  ['POST /api/v1/users/me/lifecycle/deactivate'],
+  ['POST /api/v1/apps/0oa1other/users', { id: user, scope: 'USER' }],
+  ['PUT /api/v1/api-tokens/current', { network: { connection: 'ANYWHERE' } }],
+  [`DELETE /api/v1/zones/${zone}`],
+  [`POST /api/v1/zones/${zone}/lifecycle/deactivate`],
+  [`POST /api/v1/groups/00g1/roles?notify=${user}`, { type: 'USER_ADMIN' }],
   ['POST /api/v1/authn/recovery/password', '{"username":"svc\\u002dnarrowgate@example.com","factorType":"SMS"}']
 ]
 
@@ -134,6 +171,10 @@ for (const [kind, attemptsOn] of [['serviceApp', onApp], ['apiToken', onToken]] 
       t.equal(answer.status, 403, line)
       t.match(answer.error.errorSummary, /the credential of the gate itself/, line)
     }
+    // What needs no escape is refused with one, so no second spelling of a name is ever looked up.
+    for (const path of ['users/svc%2Dnarrowgate@example.com', 'users/%73vc-narrowgate@example.com', `apps/%30${CLIENT_ID.slice(1)}`, 'users/%6de', 'users/m%65/sessions', 'api-tokens/%63urrent', `users/${ids.user}/`, `/users/${ids.user}`, `users/x/../${ids.user}`]) t.equal((await rig.ask(request(`GET /api/v1/${path}`, bold.key))).status, 400, path)
+    // No operation of Okta's, but a method that may come.
+    t.equal((await rig.ask(request(`DELETE /api/v1/principal-rate-limits/${ids.limit}`, bold.key))).status, 405)
     t.equal(emulator.received.count, before, `${attempts.length} attempts, none reached Okta`)
     const events = await rig.events(attempts.length)
     t.ok(events.every(event => event['status_code'] !== 'allowed'))

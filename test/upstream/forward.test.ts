@@ -272,9 +272,20 @@ t.test('a 401 about the credential is held back, every other passes byte for byt
   t.ok(anonymous.results.every(result => result.kind === 'answered'))
   t.notMatch(Buffer.concat(upstream.received).toString().split('GET ').filter((_, i) => i % 2 === 0).join(), /authorization/, 'anonymous calls carry none')
   encoding = 'Content-Encoding: gzip\r\n'
-  for (body of [Buffer.from('not gzip'), gzipSync(Buffer.alloc(5_000_000, 32)), Buffer.alloc(100_000, 120), Buffer.alloc(0)]) {
+  for (body of [Buffer.from('not gzip'), gzipSync(Buffer.alloc(5_000_000, 32)), Buffer.alloc(100_000, 120)]) {
     t.same((await ask(trusted.port)).body, body, `${body.length} bytes that can't be read pass`)
   }
+  encoding = 'Content-Encoding: zstd\r\n'
+  body = Buffer.from('who knows')
+  t.equal((await ask(trusted.port)).status, 401, 'an encoding that is not known may hide a code of Okta\'s')
+  encoding = ''
+  for (body of [Buffer.alloc(0), Buffer.from('<html>Unauthorized</html>'), Buffer.from('{}'), Buffer.from('{"message":"no code"}'), Buffer.from('{"error":"invalid_token"}')]) {
+    t.equal((await ask(trusted.port)).status, 502, `a 401 without a code of Okta's is about the credential: ${body.toString()}`)
+    t.equal((await ask(anonymous.port)).status, 401, 'an anonymous call\'s is not')
+  }
+  encoding = 'WWW-Authenticate: Bearer error="invalid_token"\r\n'
+  body = Buffer.from(about('E0000004'))
+  t.equal((await ask(trusted.port)).status, 502, 'a challenge says it, too')
 })
 
 t.test('JSON answers are rewritten where asked, with a new length; others and large ones pass', async t => {
