@@ -7,8 +7,8 @@
  *
  * | key | holds |
  * |---|---|
- * | (itself) | hash: epoch, clock, barrier, learned concurrency |
- * | `:g` | hash: gate → `incarnation:last batch:last contact` |
+ * | (itself) | hash: epoch, clock, barrier, learned concurrency, the least number of gates that any of them counts on |
+ * | `:g` | hash: gate → `incarnation:last batch:gates it counts on:last contact` |
  * | `:e` | set: gates that have to report before anything is admitted; `*`: any that there may be |
  * | `:b` | set: buckets |
  * | `:c` | hash: slots in flight by budget; budget '' is concurrency, `\ncredential\nbucket` a credential's counter |
@@ -19,12 +19,13 @@
  * | `:r:bucket` | hash: clients with a reservation → `part:active until` |
  * | `:u:hash` | sorted set: calls of one user name |
  *
- * ARGV: gate, incarnation, now ('' = the server's clock), deadline ('' = none), steps as JSON, number of the batch.
+ * ARGV: gate, incarnation, now ('' = the server's clock), deadline ('' = none), steps as JSON, number of the batch, how many
+ * gates it counts on (0: it does not know).
  * Answer: JSON [now, state, results…]; state is `open`, `regroup`, `late` (nothing was done) or `unknown` (the gate has
  * to join first; nothing was done).
  */
 export const SCRIPT = `
-local p, gate, inc, batch = KEYS[1], ARGV[1], ARGV[2], ARGV[6]
+local p, gate, inc, batch, counted = KEYS[1], ARGV[1], ARGV[2], ARGV[6], ARGV[7]
 local HOLD, SOON, GUARD, HORIZON, SAME = 60500, 1000, 500, 61000, 5000
 local MISSING, FORGET, KEEP, USER_MS, USER_LEASE = 3000, 61000, 7200000, 1500, 60500
 local RAISE_MS, LENT_MS, LEAST, BACK = 60000, 60500, 7, 2000
@@ -37,7 +38,7 @@ if ARGV[3] ~= '' then now = tonumber(ARGV[3]) else
   now = t[1] * 1000 + floor(t[2] / 1000)
 end
 if ARGV[4] ~= '' and now > tonumber(ARGV[4]) then return cjson.encode({ now, 'late' }) end
-local top = call('HMGET', p, 'now', 'epoch', 'last', 'until')
+local top = call('HMGET', p, 'now', 'epoch', 'last', 'until', 'least')
 now = max(now, n(top[1]))
 local epoch, last, barrier = top[2], n(top[3]), n(top[4])
 local steps = cjson.decode(ARGV[5])
@@ -109,6 +110,20 @@ end
 local function forget(of)
   clearViews(of)
   call('HDEL', p .. ':g', of)
+end
+
+-- Shows that this gate is there, and what number of gates it may divide by when it loses the store.
+local function here(count)
+  call('HSET', p .. ':g', gate, inc .. ':' .. batch .. ':' .. count .. ':' .. now)
+end
+
+local function least()
+  local all, count = call('HGETALL', p .. ':g'), 0
+  for i = 2, #all, 2 do
+    local one = n(string.match(all[i], '^%d+:%d+:(%d+):'))
+    if one > 0 and (count == 0 or one < count) then count = one end
+  end
+  call('HSET', p, 'least', count)
 end
 
 -- Who has not been heard of: first its calls in flight are taken as answered, after a span it is forgotten.
@@ -198,8 +213,10 @@ local function reserve(o)
       if level > 1 and n(s[16]) > now then held = held + n(s[15]) end
       if used + held >= allowed then return refuse('bucket', freeAt(bucket, flights, len, allowed - held), allowed) end
     end
-    local gates = call('HLEN', p .. ':g')
-    local aside = floor(((gates - 1) * allowed - (n(s[11]) - n(s[12]))) / (2 * gates))
+    -- What all others may spend by what they have seen, should they lose the store, and this gate by what it sees then.
+    local gates, parts = call('HLEN', p .. ':g'), n(top[5])
+    parts = 2 * (parts > 0 and min(parts, gates) or gates)
+    local aside = floor(((gates - 1) * allowed - (n(s[11]) - n(s[12]))) / parts) + floor((allowed - used - 1) / parts)
     if used + max(0, aside) >= allowed then return refuse('bucket', now + GUARD, allowed) end
     if now < n(s[6]) + SOON and n(s[5]) - n(f[4]) - n(s[7]) <= 0 then return refuse('bucket', n(s[6]) + SOON, allowed) end
     local own = (share > 0 and allowed > 0) and min(allowed, max(1, floor(share * allowed + 1e-9))) or 0
@@ -332,7 +349,11 @@ local function beat()
       views[#views + 1] = { bucket, used, flights - n(call('HGET', p .. ':f:' .. gate, bucket)), n(s[1]), n(s[2]), n(s[3]), n(s[4]) }
     end
   end
-  return { live(), views }
+  -- It counts on the old number until this answer has reached it.
+  local gates = call('HLEN', p .. ':g')
+  here(counted == '0' and gates or closed() and counted or min(tonumber(counted), gates))
+  least()
+  return { live(), views, gates }
 end
 
 local function merge(budget, expiries)
@@ -386,7 +407,8 @@ local function join(o)
   for _, one in ipairs(sent) do if one[1] <= done then known = max(known, one[2]) end end
   dropFlights(gate, false)
   clearViews(gate)
-  call('HSET', p .. ':g', gate, inc .. ':' .. batch .. ':' .. now)
+  here(counted)
+  least()
   call('SREM', p .. ':e', gate)
   for _, row in ipairs(rows) do
     local budget, fresh, flights = row[1], {}, row[3]
@@ -445,7 +467,7 @@ end
 if steps[1][1] ~= 'j' then
   local me = call('HGET', p .. ':g', gate)
   if not epoch or not me or string.match(me, '^(%d+):') ~= inc then return cjson.encode({ now, 'unknown' }) end
-  call('HSET', p .. ':g', gate, inc .. ':' .. batch .. ':' .. now)
+  here(string.match(me, '^%d+:%d+:(%d+):') or 0)
 end
 local run = {
   r = reserve, s = settle, x = cancel, j = join, h = beat, v = view, b = goodbye,

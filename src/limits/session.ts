@@ -37,6 +37,10 @@ export class Session {
   #incarnation = 0
   #epoch = ''
   #peers: readonly string[] = []
+  /** gates of the last minute, this one among them; 0: the store has not said */
+  #gates = 0
+  /** the store has been open to this gate: what it showed can be relied on */
+  #opened = false
   #seen: ReadonlyMap<string, Seen> = new Map()
   #offset = 0
   #answeredAt = 0
@@ -68,7 +72,7 @@ export class Session {
 
   /** Gates there are, as far as this one knows; 0: it does not. */
   get #replicas (): number {
-    return Math.max(this.#peers.length, this.#options.replicas ?? 0)
+    return Math.max(this.#gates, this.#options.replicas ?? 0)
   }
 
   reserve (call: LimitCall, now: number): Admission | Promise<Admission> {
@@ -149,7 +153,8 @@ export class Session {
     this.#incarnation++
     this.#live = true
     const newEpoch = `${gate}.${this.#incarnation}.${Math.round(at)}`
-    const known = this.#epoch
+    // One to which it was never open has spent nothing, and nothing of it has to be waited for.
+    const known = this.#opened || (this.#options.replicas ?? 0) > 0 ? this.#epoch : ''
     await new Promise<void>(resolve => {
       this.#batches.push(joinStep({ newEpoch, epoch: known, peers: this.#peers, since: since(this.#answeredAt), sent, patienceMs: this.#options.patienceMs ?? PATIENCE_MS }, this.#mirror.inside(this.upstream), at, this.#offset), result => {
         if (typeof result === 'string') this.#joined(result, known)
@@ -167,8 +172,10 @@ export class Session {
   }
 
   #beaten (result: unknown): void {
-    const { gates, buckets } = readBeat(result as Parameters<typeof readBeat>[0])
+    const { gates, count, buckets } = readBeat(result as Parameters<typeof readBeat>[0])
     this.#peers = gates
+    // While the store gathers them again, it knows of fewer than there are.
+    this.#gates = this.#state === 'open' ? count : Math.max(this.#gates, count)
     this.#seen = new Map(buckets.map(one => [one.bucket, one]))
     const moved = (at: number): number => at === 0 ? 0 : at - this.#offset
     for (const one of buckets) this.#mirror.learn(this.upstream, one.bucket, one.learnedOrg, moved(one.closedUntilMs), moved(one.closedAnonymousUntilMs))
@@ -196,6 +203,8 @@ export class Session {
 
   /** From this gate's share; told to the store when it listens. */
   #alone (call: LimitCall, now: number): Admission | Promise<Admission> {
+    // A gate that has just come waits until the store is open; that is a matter of a second or two.
+    if (this.#options.onStoreLoss === 'share' && this.#state === 'regroup' && this.#sharers === 0) return refuse('bucket', undefined, 0, now)
     if (this.#options.onStoreLoss === 'refuse' || this.#sharers === 0) return unknown(now)
     const id = ++this.#ids
     const admission = this.#mirror.reserve(call, now)
@@ -267,7 +276,7 @@ export class Session {
     const batch = ++this.#sentBatches
     this.#sent.push({ batch, at: sentAt })
     if (this.#sent.length > SENT_MOST) this.#sent.shift()
-    return await line.run(this.upstream, [gate, String(this.#incarnation), now, deadline, JSON.stringify(steps), String(batch)])
+    return await line.run(this.upstream, [gate, String(this.#incarnation), now, deadline, JSON.stringify(steps), String(batch), String(this.#gates)])
   }
 
   #heard (state: string, sentAt: number): boolean {
@@ -280,6 +289,7 @@ export class Session {
     while (this.#sent.length > 0 && this.#sent[0]!.at <= sentAt) this.#sent.shift()
     if (state === 'open' && this.#state !== 'open') {
       this.#state = 'open'
+      this.#opened = true
       this.#mirror.narrow(this.upstream, undefined, new Map(), now)
     } else if (state === 'regroup' && this.#state !== 'regroup') {
       if (this.#state !== 'lost') this.#narrow(now)
@@ -307,7 +317,7 @@ export class Session {
 
   #narrow (now: number): void {
     this.#sharers = this.#replicas
-    const loss: Loss = { at: now, replicas: Math.max(1, this.#sharers), longestCallMs: this.#options.longestCallMs, unseen: this.#epoch === '' }
-    this.#mirror.narrow(this.upstream, loss, this.#seen, now)
+    const loss: Loss = { at: now, replicas: Math.max(1, this.#sharers), longestCallMs: this.#options.longestCallMs, unseen: !this.#opened }
+    this.#mirror.narrow(this.upstream, loss, this.#opened ? this.#seen : new Map(), now)
   }
 }

@@ -114,9 +114,11 @@ export interface Beat {
 
 type BeatRow = readonly [string, number, number, number, number, number, number]
 
-export function readBeat ([gates, rows]: readonly [string[], BeatRow[]]): { gates: readonly string[], buckets: Beat[] } {
+/** @returns `gates`: those that are heard of; `count`: with those that may have called within the last minute */
+export function readBeat ([gates, rows, count]: readonly [string[], BeatRow[], number]): { gates: readonly string[], count: number, buckets: Beat[] } {
   return {
     gates,
+    count,
     buckets: listOf(rows).map(([bucket, used, othersInFlight, allowed, learnedOrg, closedUntilMs, closedAnonymousUntilMs]) =>
       ({ bucket, used, othersInFlight, allowance: allowed, learnedOrg, closedUntilMs, closedAnonymousUntilMs }))
   }

@@ -1,6 +1,13 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { gzipSync } from 'node:zlib'
 import t from 'tap'
+import { createEcsLines } from '../../src/audit/ecs.js'
+import { createPlainLines } from '../../src/audit/plain.js'
+import { createOcsfLines } from '../../src/audit/ocsf.js'
 import { peakOf } from '../../src/cli/limits-plan.js'
 import { startEmulator } from '../../src/emulator/server.js'
+import { someEvent } from '../audit/events.js'
 import { narrowgate } from '../cli/shell.js'
 import { client, request, startRig, UPSTREAM_TOKEN } from '../support/gate.js'
 
@@ -33,6 +40,24 @@ t.test('narrowgate limits shows the buckets of a running gate; the plan reads it
   t.equal(plan.code, 1, 'limits have refused calls')
   t.match(JSON.parse(plan.out), { rows: [{ upstream: 'default', bucket: '/api/v1/users', client: 'app', calls: 10, peak: 10, limited: 2, allowance: 20, headroom: 10, share: '63%' }], tight: [] })
   t.match((await narrowgate(['limits', 'plan', '--usage', `${rig.folder}/audit.jsonl`])).out, /^default \/api\/v1\/users: allowance \d+\/min\n.*peak minute[^]*app +10 +10 /, 'without a config: half of the catalogue')
+})
+
+t.test('the plan is the same from logs of every format, gzipped or not', async t => {
+  const producer = { version: '1.2.3', gate: 'gate-1' }
+  const formats = { plain: createPlainLines(), ocsf: createOcsfLines(producer), ecs: createEcsLines(producer) }
+  const folder = t.testdir({})
+  const began = Date.parse('2026-11-22T12:00:00Z')
+  const events = Array.from({ length: 200 }, (_, i) => someEvent({ id: `e${i}`, time: began + i * 500, client: i % 4 === 0 ? 'b' : 'a', upstream: 'default', bucket: '/api/v1/apps', outcome: i % 10 === 9 ? 'limited' : 'allowed', upstreamStatus: i % 10 === 9 ? undefined : 200 }))
+  for (const [name, format] of Object.entries(formats)) {
+    const text = events.map(format).join('')
+    for (const [file, content] of [[`${name}.jsonl`, text], [`${name}.jsonl.gz`, gzipSync(text)]] as const) {
+      writeFileSync(join(folder, file), content)
+      const { code, out, err } = await narrowgate(['limits', 'plan', '--usage', join(folder, file), '--json'])
+      t.strictSame([code, err], [1, ''], file)
+      // 90 of the 120 of a minute are a's, a tenth is refused.
+      t.match(JSON.parse(out), { rows: [{ client: 'a', calls: 130, peak: 78, peakAt: '2026-11-22T12:00:00.500Z', limited: 20 }, { client: 'b', calls: 50, peak: 30, peakAt: '2026-11-22T12:00:00.000Z', limited: 0 }] }, file)
+    }
+  }
 })
 
 t.test('where nothing answers, and what is no URL', async t => {

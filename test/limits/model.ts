@@ -111,7 +111,7 @@ export async function simulate (model: Model, line: Line, prefix: string): Promi
         const lost = (): void => { agenda.add(now + TIMEOUT_MS, () => { reject(new Error('no answer in time')) }) }
         if (how === 'gone') { lost(); return }
         agenda.add(now + half(), async () => {
-          const text = await line.run(`${prefix}${generation}`, [args[0]!, args[1]!, String(Math.floor(now)), '', args[4]!, args[5]!])
+          const text = await line.run(`${prefix}${generation}`, [args[0]!, args[1]!, String(Math.floor(now)), '', ...args.slice(4)])
           if (roads[gate] === 'gone' || how === 'deaf') { lost(); return }
           agenda.add(now + half(), () => { resolve(text) })
         })

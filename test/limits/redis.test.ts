@@ -74,6 +74,8 @@ class Gates {
 
   async ready (): Promise<void> {
     for (const one of this.stores) await one.ready(['default'])
+    // With the second beat each of them knows that each knows of all.
+    await this.beat()
     await this.beat()
   }
 
@@ -297,6 +299,9 @@ t.test('a gate that may not, or can not, go by its share refuses', async t => {
   const unseen = new Gates(['a'])
   unseen.road.broken = true
   t.match(await unseen.reserve(0, of), { by: 'store' }, 'it has never seen how many there are')
+  const early = new Gates(['a', 'b'], { patienceMs: 2000 })
+  await early.ready()
+  t.match(await early.reserve(0, of), { by: 'bucket', wait: { untilMs: START + 1000 } }, 'before the store is open nobody knows; it will be in a moment')
   const told = new Gates(['a'], { replicas: 4 })
   told.road.broken = true
   t.equal(await told.drain(0, call(plan({ configuredOrg: 80 }))), 10, 'it was told')
