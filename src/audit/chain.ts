@@ -38,15 +38,7 @@ export function nextHash (hash: string, seq: number, line: string, encoding: 'ut
   return digest('sha256', encoding === 'utf8' ? input : Buffer.from(input, 'latin1'), 'base64url')
 }
 
-/** A line with its chain. @param line a JSON object, newline included, without */
-export function chained (line: string, before: ChainState): { readonly line: string, readonly state: ChainState } {
-  const seq = before.seq + 1
-  const tail = line.endsWith('}}\n') ? 2 : 1
-  const hash = nextHash(before.hash, seq, line.slice(0, -1))
-  return { line: line.slice(0, -1 - tail) + ',"chain":{"seq":' + seq + ',"hash":"' + hash + '"}' + (tail === 2 ? '}}\n' : '}\n'), state: { seq, hash } }
-}
-
-/** The same taken apart; undefined when the line has no chain. @param line without its newline */
+/** A line taken apart into what it said and its chain, which line-bytes.ts puts on; undefined when it has none. @param line without its newline */
 export function unchained (line: string): { readonly line: string, readonly state: ChainState } | undefined {
   const match = SUFFIX.exec(line)
   return match === null ? undefined : { line: line.slice(0, match.index) + match[3]!, state: { seq: Number(match[1]), hash: match[2]! } }

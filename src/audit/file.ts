@@ -117,7 +117,7 @@ export function fileDisk (path: string, keep?: number): Disk {
       if (isNew) syncFolder(dirname(path))
       return inspect(path, fd)
     },
-    write: text => writeSync(fd!, text),
+    write: bytes => writeSync(fd!, bytes),
     cut (size) { ftruncateSync(fd!, size) },
     sync (done) { fdatasync(fd!, error => { done(error === null ? undefined : error.code ?? 'EUNKNOWN') }) },
     moved () {

@@ -1,4 +1,5 @@
-import { chained, statementLine, type ChainState, type Signer, type Statement } from './chain.js'
+import { statementLine, type ChainState, type Signer, type Statement } from './chain.js'
+import { LineBytes } from './line-bytes.js'
 import { codeOf, type Bounds, type Sink, type SinkStatus, type Timing } from './lines.js'
 import { gapLine } from './plain.js'
 
@@ -6,8 +7,8 @@ import { gapLine } from './plain.js'
 export interface Disk {
   /** Opens or creates the file; what it already holds. */
   open (): Opened
-  /** Appends; returns how many bytes were taken, which may be fewer. */
-  write (text: string): number
+  /** Appends; returns how many bytes were taken, which may be fewer. The bytes are the caller's again afterwards. */
+  write (bytes: Uint8Array): number
   /** Cuts the file back to `size` bytes. */
   cut (size: number): void
   /** Flushes to the disk off the event loop; `code` is the system's when that failed. */
@@ -97,6 +98,7 @@ export class Journal implements DurableSink {
   /** a file was open before */
   #followed = false
   #checkpoint: { cancel (): void } | undefined
+  readonly #packed = new LineBytes()
   readonly #bounds: Bounds
 
   constructor (readonly name: string, private readonly disk: Disk, private readonly timing: Timing, private readonly options: JournalOptions = {}) {
@@ -304,43 +306,36 @@ export class Journal implements DurableSink {
   #put (lines: readonly string[]): number {
     const chain = this.#chain
     const before = chain?.state
-    let text = ''
-    if (chain === undefined) for (const line of lines) text += line
-    else {
-      for (const line of lines) {
-        const next = chained(line, chain.state)
-        chain.state = next.state
-        text += next.line
-      }
+    const packed = this.#packed
+    packed.clear()
+    for (const line of lines) {
+      if (chain === undefined) packed.add(line)
+      else chain.state = packed.addChained(line, chain.state)
     }
-    const size = Buffer.byteLength(text)
     let taken = 0
     try {
-      taken = this.disk.write(text)
-      if (taken === size) {
-        this.#size += size
+      taken = this.disk.write(packed.bytes)
+      if (taken === packed.size) {
+        this.#size += taken
         if (chain !== undefined) chain.unstated += lines.length
         return lines.length
       }
       throw Object.assign(new Error('only a part was taken'), { code: 'ENOSPC' })
     } catch (thrown) {
-      const whole = this.#keepWhole(lines, before, taken)
+      const whole = this.#keepWhole(before, taken)
       throw Object.assign(thrown as Error, { whole })
     }
   }
 
-  #keepWhole (lines: readonly string[], before: ChainState | undefined, taken: number): number {
+  #keepWhole (before: ChainState | undefined, taken: number): number {
     const chain = this.#chain
+    const { ends, states } = this.#packed
     let whole = 0
-    let good = 0
-    if (chain !== undefined) chain.state = before!
-    for (const line of lines) {
-      const next = chain === undefined ? undefined : chained(line, chain.state)
-      const end = good + Buffer.byteLength(next === undefined ? line : next.line)
-      if (end > taken) break
-      if (chain !== undefined) { chain.state = next!.state; chain.unstated++ }
-      good = end
-      whole++
+    while (whole < ends.length && ends[whole]! <= taken) whole++
+    const good = whole === 0 ? 0 : ends[whole - 1]!
+    if (chain !== undefined) {
+      chain.state = whole === 0 ? before! : states[whole - 1]!
+      chain.unstated += whole
     }
     this.#size += good
     if (taken > good) this.disk.cut(this.#size)

@@ -27,6 +27,8 @@ export interface AuditLog {
    * has it on the disk, false when one can't.
    */
   intend (intent: AuditEvent): Promise<boolean> | undefined
+  /** whether some sink asks for intents */
+  readonly wantsIntents: boolean
   /** A line of the log's own for the sinks that keep anchors. */
   anchor (line: string, from: Sink): void
   /** Writes now what this turn has recorded. */
@@ -99,6 +101,7 @@ export function createAuditLog (targets: readonly (Sink | Outlet)[], redact?: (e
       for (const outlet of outlets) if (outlet.anchors && outlet.sink !== from) { outlet.made++; outlet.sink.write(line) }
     },
     flush () { for (const { sink } of outlets) sink.flush() },
+    wantsIntents: promised.length > 0,
     get healthy () { return outlets.every(({ sink }) => sink.status.healthy) },
     get made () { return made },
     get folded () { return summary.folded },

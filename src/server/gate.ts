@@ -170,6 +170,7 @@ export class Gate {
       clientFailures: createFailures(),
       seen: this.#seen,
       record: event => { this.#audit.record(event) },
+      wantsIntents: this.#audit.wantsIntents,
       intend: event => this.#audit.intend(event),
       long: this.#long,
       bodies: new Shares(),

@@ -121,7 +121,7 @@ function originalTarget (request: IncomingMessage & { originalUrl?: string }): s
 function gateIsShut (road: Road, exchange: GateExchange, { maxRequests }: ListenerCaps): Rejection | undefined {
   if (road.draining()) return reject('draining')
   if (road.long.count > maxRequests || road.shedding() === 'everyone') return reject('overloaded')
-  if (!road.auditHealthy() && exchange.method !== 'GET') return reject('audit_unavailable')
+  if (exchange.method !== 'GET' && !road.auditHealthy()) return reject('audit_unavailable')
   return undefined
 }
 

@@ -24,6 +24,8 @@ export interface Road {
   /** ids of proofs and assertions, which may be used once */
   readonly seen: SeenOnce
   readonly record: (event: AuditEvent) => void
+  /** whether some audit sink wants the intent of a write before it is forwarded */
+  readonly wantsIntents: boolean
   /** before a write is forwarded: is its intent on the disk; undefined: nobody asks for that */
   readonly intend: (event: AuditEvent) => Promise<boolean> | undefined
   /** requests on their way, for those that take long */

@@ -3,7 +3,7 @@ import { lookup as systemLookup, type LookupAddress, type LookupOptions } from '
 import { readFileSync } from 'node:fs'
 import type { LookupFunction, Socket } from 'node:net'
 import * as tls from 'node:tls'
-import { buildConnector, Pool } from 'undici'
+import { buildConnector, Pool, type Dispatcher } from 'undici'
 import type { Secret } from '../domain/secret.js'
 
 /** Our idle timeout lies below any that Okta may have, so that it is we who close (faults.md, keep-alive race). */
@@ -23,6 +23,8 @@ export interface UpstreamPoolOptions {
   readonly connectMs: number
   readonly headersMs: number
   readonly idleMs: number
+  /** how long a connection is used at most; default 300,000 */
+  readonly lifeMs?: number
   /** how names are resolved; default node:dns */
   readonly lookup?: LookupFunction
   /** connections are tunnelled through it (CONNECT); what goes through is TLS with the org, verified as without it */
@@ -47,13 +49,13 @@ export function createUpstreamPool (options: UpstreamPoolOptions): Pool {
   const origin = checkOrigin(options.org)
   const direct = createConnector(options)
   const connect = options.proxy === undefined ? direct : tunnel(options.proxy, options, direct)
-  return new Pool(origin, {
+  const pool = new Pool(origin, {
     connections: options.connections,
     pipelining: 1,
     keepAliveTimeout: KEEP_ALIVE_MS,
     keepAliveMaxTimeout: KEEP_ALIVE_MS,
     keepAliveTimeoutThreshold: 1000,
-    clientTtl: CONNECTION_LIFE_MS,
+    clientTtl: options.lifeMs ?? CONNECTION_LIFE_MS,
     maxHeaderSize: MAX_HEADER_BYTES,
     headersTimeout: options.headersMs,
     bodyTimeout: options.idleMs,
@@ -65,6 +67,26 @@ export function createUpstreamPool (options: UpstreamPoolOptions): Pool {
       }) as buildConnector.Callback)
     }
   })
+  markOld(pool, options.lifeMs ?? CONNECTION_LIFE_MS)
+  return pool
+}
+
+/** What undici's Pool notes of a connection, and what its clientTtl is compared with (undici/lib/dispatcher/pool.js). */
+interface Aging { ttl?: number }
+
+/**
+ * The pool asks the clock for the age of every connection that it looks at, some 2 µs a call when most are busy. Here
+ * a connection has no age until a timer says that it is old; then the pool replaces it.
+ */
+function markOld (pool: Pool, lifeMs: number): void {
+  const timers = new WeakMap<object, NodeJS.Timeout>()
+  pool.on('connect', (_origin, targets) => {
+    for (const target of targets as ReadonlyArray<Dispatcher & Aging>) {
+      delete target.ttl
+      if (target !== pool) timers.set(target, setTimeout(() => { target.ttl = 1 }, lifeMs).unref())
+    }
+  })
+  pool.on('disconnect', (_origin, targets) => { for (const target of targets) clearTimeout(timers.get(target)) })
 }
 
 function createConnector (options: UpstreamPoolOptions): buildConnector.connector {

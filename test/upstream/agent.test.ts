@@ -141,3 +141,13 @@ t.test('the breaker opens for what fails on the way, and lets one call through t
   breaker.answered()
   t.same([breaker.open, breaker.permit(), breaker.permit()], [false, true, true])
 })
+
+t.test('a connection that has become old is replaced, and not before', async t => {
+  const upstream = await rawUpstream(t, socket => socket.write(answer))
+  const { port } = await gate(t, { org: `http://127.0.0.1:${upstream.port}`, pool: { lifeMs: 300 } })
+  for (let i = 0; i < 3; i++) t.match(await ask(port), { status: 200 })
+  t.equal(upstream.connections, 1, 'one serves while it is young')
+  await new Promise(resolve => setTimeout(resolve, 350))
+  for (let i = 0; i < 3; i++) t.match(await ask(port), { status: 200 })
+  t.equal(upstream.connections, 2, 'then another one')
+})

@@ -31,4 +31,5 @@ const server = http.createServer({ keepAliveTimeout: 60_000 }, (request, respons
     })
   })
 })
+process.on('SIGTERM', () => process.exit())
 server.listen(0, '127.0.0.1', () => console.log(JSON.stringify({ url: `http://127.0.0.1:${server.address().port}` })))
