@@ -1,5 +1,5 @@
 // The benchmark's load: raw keep-alive sockets, one request at a time on each, a fixed list of requests in turn.
-// node load.mjs '{"url","authorization","connections","requests","targets":[{method,path,body?}], "rate"?}'
+// node load.mjs '{"url","authorization","connections","requests","targets":[{method,path,body?,status?}], "rate"?}'
 import net from 'node:net'
 
 const options = JSON.parse(process.argv[2])
@@ -7,11 +7,15 @@ const { hostname, port } = new URL(options.url)
 const requests = options.targets.map(({ method, path, body }) => Buffer.from(
   `${method} ${path} HTTP/1.1\r\nHost: ${hostname}:${port}\r\nAuthorization: ${options.authorization}\r\nAccept: application/json\r\nUser-Agent: okta-sdk-nodejs/8.1.0 node/20 linux/6\r\n` +
   (body === undefined ? '' : `Content-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n`) + `\r\n${body ?? ''}`))
+const expect = options.targets.map(({ status }) => String(status ?? 200))
 
 let sent = 0
 let done = 0
+let bytes = 0
+/** answers of another status than the request's own */
+let wrong = 0
 const statuses = {}
-const latencies = []
+const latencies = new Float64Array(options.requests)
 const start = performance.now()
 
 /** When request n may go out: at once, or at a fixed rate (open loop, so that a stall is seen in full). */
@@ -25,16 +29,19 @@ function connect () {
     let expected = -1
     let seen = 0
     let head = ''
+    let n = 0
     const next = () => {
       if (sent >= options.requests) { socket.end(); resolve(); return }
-      const n = sent++
+      n = sent++
       due = dueAt(n)
       const wait = due - performance.now()
       const write = () => { if (options.rate === undefined) due = performance.now(); expected = -1; seen = 0; head = ''; socket.write(requests[n % requests.length]) }
-      wait > 1 ? setTimeout(write, wait) : write()
+      if (wait > 1) setTimeout(write, wait)
+      else write()
     }
     socket.on('connect', next)
     socket.on('data', chunk => {
+      bytes += chunk.length
       if (expected < 0) {
         head += chunk.toString('latin1')
         const end = head.indexOf('\r\n\r\n')
@@ -46,7 +53,8 @@ function connect () {
       if (seen < expected) return
       const status = head.slice(9, 12)
       statuses[status] = (statuses[status] ?? 0) + 1
-      latencies.push(performance.now() - due)
+      if (status !== expect[n % expect.length] && wrong++ < 3) console.error(`${status}: ${requests[n % requests.length].toString('latin1').split('\r')[0]}`)
+      latencies[done] = performance.now() - due
       done++
       next()
     })
@@ -56,7 +64,6 @@ function connect () {
 }
 
 await Promise.all(Array.from({ length: options.connections }, connect))
-latencies.sort((a, b) => a - b)
-const at = share => latencies[Math.min(latencies.length - 1, Math.floor(latencies.length * share))]
-const seconds = (performance.now() - start) / 1000
-console.log(JSON.stringify({ done, seconds, statuses, p50: at(0.5), p99: at(0.99), p999: at(0.999) }))
+const sorted = latencies.subarray(0, done).sort()
+const at = share => Math.round(sorted[Math.min(done - 1, Math.floor(done * share))] * 1000) / 1000
+console.log(JSON.stringify({ done, seconds: (performance.now() - start) / 1000, statuses, wrong, bytes, p50: at(0.5), p99: at(0.99), p999: at(0.999), max: at(1) }))

@@ -1,18 +1,27 @@
-// A realistic mix over paths of the operation list: reads, bodyless posts and posts with a body.
-const id = n => `00u${String(n).padStart(17, '0')}`
+// The benchmark's requests: the paths of the 48 operations people ask for (test/cli/fixtures/operations.txt), with the
+// bodies that such calls have, and a share of calls that a gate refuses.
+import { readFileSync } from 'node:fs'
 
+const LINE = /^- (.+?):? (GET|POST|PUT|DELETE): (\S+)/
+const VALUES = { userId: n => `00u${String(n).padStart(17, '0')}`, loginId: () => 'ada@example.com', groupId: () => '00g00000000000000001', factorId: n => `uft${String(n).padStart(17, '0')}`, factorType: () => 'EMAIL' }
 const profile = JSON.stringify({ profile: { firstName: 'Ada', lastName: 'Lovelace', mobilePhone: '555-0100', city: 'x'.repeat(400) } })
+const answer = JSON.stringify({ stateToken: '007ucIX7PATyn94hsHfOLVaXAmOBkKHWnOOLG43bsb', passCode: '123456' })
 
-/** One entry a request line, called in turn: `path` is called, `template` is what the policy allows. */
-export const targets = [
-  { method: 'GET', template: '/api/v1/users/{userId}', path: `/api/v1/users/${id(1)}` },
-  { method: 'GET', template: '/api/v1/users/{userId}/factors', path: `/api/v1/users/${id(2)}/factors` },
-  { method: 'GET', template: '/api/v1/users/{userId}/factors/questions', path: `/api/v1/users/${id(3)}/factors/questions` },
-  { method: 'GET', template: '/api/v1/users', path: '/api/v1/users?limit=25&after=000u1abcdefghijklmnop' },
-  { method: 'GET', template: '/api/v1/groups/{groupId}/users', path: '/api/v1/groups/00g00000000000000001/users?limit=200' },
-  { method: 'GET', template: '/api/v1/groups', path: '/api/v1/groups?q=eng' },
-  { method: 'POST', template: '/api/v1/users/{userId}', path: `/api/v1/users/${id(4)}`, body: profile },
-  { method: 'POST', template: '/api/v1/users/{userId}/lifecycle/suspend', path: `/api/v1/users/${id(5)}/lifecycle/suspend`, body: '' },
-  { method: 'PUT', template: '/api/v1/groups/{groupId}/users/{userId}', path: `/api/v1/groups/00g00000000000000001/users/${id(6)}`, body: '' },
-  { method: 'GET', template: '/api/v1/users/{userId}/groups', path: `/api/v1/users/${id(7)}/groups` }
+const lines = readFileSync(new URL('../cli/fixtures/operations.txt', import.meta.url), 'utf8').trim().split('\n').map(line => LINE.exec(line))
+
+/** One entry a request line, called in turn: `path` is called; `template` is what the policy allows. */
+export const targets = lines.map(([, , method, target], i) => {
+  const [written, query] = target.replace('?tempPassword=true', '').split('?')
+  // Five lines are not Okta's own operations, these are what it offers instead.
+  const template = i === 0 ? '/api/v1/users' : i === 15 ? '/api/v1/users/{userId}/factors/{factorId}/resend' : written.replace('/users/credentials', '/users/{userId}/credentials')
+  const known = method === 'PUT' && /\/(?:reset_password|resend)$/.test(template) ? 'POST' : method
+  const path = template.replace(/\{(\w+)\}/g, (_, name) => VALUES[name](i)) + (query === undefined ? '' : `?${query}`)
+  const body = known === 'GET' || known === 'DELETE' ? undefined : template.startsWith('/api/v1/authn') ? answer : template.includes('/lifecycle/') || template.startsWith('/api/v1/groups') ? '' : profile
+  return { method: known, template: template.replace('{loginId}', '{userId}'), path, body, status: 200 }
+})
+
+/** Two of fifty calls that no rule allows; who enforces nothing sends them on. */
+export const refused = [
+  { method: 'DELETE', path: '/api/v1/users/00u00000000000000001', status: 403 },
+  { method: 'GET', path: '/api/v1/apps?limit=200', status: 403 }
 ]

@@ -1,0 +1,81 @@
+// Starts what is measured and what measures, each held to one core, and reads the operating system's accounting.
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync, readdirSync } from 'node:fs'
+import path from 'node:path'
+import { createInterface } from 'node:readline'
+import { freePort, root } from '../support/gate-process.mjs'
+
+export const here = path.join(root, 'test/bench')
+const started = []
+
+/** What is measured runs on the first core; the load and the upstream on the second. */
+export const MEASURED = 0
+export const BESIDE = 1
+
+export function run (command, args, { core, env = {}, cwd } = {}) {
+  const child = spawn('taskset', ['-c', String(core), command, ...args], { env: { ...process.env, ...env }, cwd, stdio: ['ignore', 'pipe', 'pipe'] })
+  child.complaints = ''
+  child.stderr.on('data', chunk => { child.complaints += chunk })
+  started.push(child)
+  return child
+}
+
+/** A script of this folder that prints `{"url"}` when it listens. */
+export async function startScript (script, core, env = {}) {
+  const child = run(process.execPath, [path.join(here, script)], { core, env })
+  const first = await Promise.race([once(createInterface({ input: child.stdout }), 'line'), once(child, 'exit')])
+  if (typeof first[0] !== 'string') throw new Error(`${script}: ${child.complaints}`)
+  return { pid: child.pid, ...JSON.parse(first[0]) }
+}
+
+export async function load (options) {
+  const child = run(process.execPath, [path.join(here, 'load.mjs'), JSON.stringify(options)], { core: BESIDE })
+  let text = ''
+  child.stdout.on('data', chunk => { text += chunk })
+  await once(child, 'close')
+  if (text === '') throw new Error(`the load failed: ${child.complaints}`)
+  return JSON.parse(text)
+}
+
+/** Holds the limits that several gates share; on the second core. */
+export async function startRedis (folder) {
+  const port = await freePort()
+  const child = run('redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--dir', folder], { core: BESIDE })
+  let text = ''
+  await new Promise((resolve, reject) => {
+    child.once('exit', () => { reject(new Error('no redis-server (apt-get install redis-server)')) })
+    child.stdout.on('data', chunk => { if ((text += chunk).includes('Ready to accept')) resolve() })
+  })
+  return port
+}
+
+/** A process and its descendants. */
+function tree (pid) {
+  let children = ''
+  try { for (const task of readdirSync(`/proc/${pid}/task`)) children += readFileSync(`/proc/${pid}/task/${task}/children`, 'utf8') } catch { return [] }
+  return [pid, ...children.trim().split(/\s+/).filter(Boolean).flatMap(child => tree(Number(child)))]
+}
+
+/** CPU microseconds of a process and its descendants so far, all threads. */
+export function cpuUs (pid) {
+  let ns = 0
+  for (const one of tree(pid)) for (const task of readdirSync(`/proc/${one}/task`)) ns += Number(readFileSync(`/proc/${one}/task/${task}/schedstat`, 'utf8').split(' ')[0])
+  return ns / 1000
+}
+
+const memory = (pid, field) => tree(pid).reduce((sum, one) => sum + Number(new RegExp(`${field}:\\s+(\\d+)`).exec(readFileSync(`/proc/${one}/status`, 'utf8'))?.[1] ?? 0), 0) / 1024
+export const peakMb = pid => Math.round(memory(pid, 'VmHWM'))
+export const residentMb = pid => Math.round(memory(pid, 'VmRSS'))
+
+export async function stopAll () {
+  for (const child of started) if (child.exitCode === null && child.signalCode === null) child.kill()
+  await new Promise(resolve => setTimeout(resolve, 300))
+}
+
+export const median = list => quantile(list, 0.5)
+export function quantile (list, share) {
+  const sorted = [...list].sort((a, b) => a - b)
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))]
+}
+export const round = (number, digits = 3) => Math.round(number * 10 ** digits) / 10 ** digits
