@@ -3,12 +3,6 @@ import type { ServerResponse } from 'node:http'
 /** Bytes that may wait for a slow client before Okta's side is paused. */
 const MAX_WAITING_BYTES = 131_072
 
-/**
- * Up to so many bytes, the end of an answer is handed over as a latin1 text, which is the same bytes: node puts it
- * behind the head and writes both by one plain call, where a Buffer costs a gathered write (docs/performance.md).
- */
-const ONE_WRITE_BYTES = 12_288
-
 /** The client's side of an answer: back-pressure, a bound on clients that take nothing, an end that can't be misread. */
 export class PacedReply {
   readonly #reply: ServerResponse
@@ -39,7 +33,6 @@ export class PacedReply {
   /** Ends the answer; a client that leaves the rest of it lying is still cut off. */
   end (chunk?: Buffer): void {
     if (chunk === undefined || chunk.length === 0) this.#reply.end()
-    else if (chunk.length <= ONE_WRITE_BYTES) this.#reply.end(chunk.toString('latin1'), 'latin1')
     else this.#reply.end(chunk)
     if (this.#reply.writableLength > 0) this.#watch()
   }
