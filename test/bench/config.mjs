@@ -26,7 +26,7 @@ export async function writeGate (folder, { org, key, rules = 100, clients = 1, m
   writeFileSync(path.join(folder, 'policies/bench.yaml'), policyText('bench', key.sha256, rules, 0, more))
   for (let i = 1; i < clients; i++) writeFileSync(path.join(folder, `policies/c${i}.yaml`), policyText(`c${i}`, spare(i), rules, i))
   const file = path.join(folder, 'narrowgate.yaml')
-  writeFileSync(file, `listen: { host: 127.0.0.1, port: ${port} }
+  writeFileSync(file, `listen: { host: 127.0.0.1, port: ${port}, maxConnectionsPerAddress: 1000, shedAfterMs: 5000 }
 publicUrl: http://127.0.0.1:${port}
 admin: { host: 127.0.0.1, port: 0 }
 policies: ./policies

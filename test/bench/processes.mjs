@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync, readdirSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { freePort, root } from '../support/gate-process.mjs'
@@ -11,7 +12,7 @@ const started = []
 
 /** What is measured runs on the first core; the load and the upstream on the second. */
 export const MEASURED = 0
-export const BESIDE = 1
+export const BESIDE = availableParallelism() > 1 ? 1 : 0
 
 export function run (command, args, { core, env = {}, cwd } = {}) {
   const child = spawn('taskset', ['-c', String(core), command, ...args], { env: { ...process.env, ...env }, cwd, stdio: ['ignore', 'pipe', 'pipe'] })

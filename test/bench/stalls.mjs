@@ -23,7 +23,7 @@ const gate = await startGate(config, { env: { OKTA_API_TOKEN: 'upstream-token', 
 const sleep = ms => new Promise(resolve => setTimeout(resolve, ms))
 gate.child.once('exit', code => { process.stderr.write(`the gate ended with ${code}: ${gate.output().slice(-1500)}\n`) })
 const ask = () => load({ url: gate.url, authorization: `SSWS ${key.key}`, connections: 32, requests: 300 * seconds, rate: 300, targets })
-const delay = async () => { gate.child.kill('SIGUSR2'); await sleep(200); return JSON.parse(readFileSync(file, 'utf8')) }
+const delay = async () => { gate.child.kill('SIGIO'); await sleep(200); return JSON.parse(readFileSync(file, 'utf8')) }
 
 await ask()
 await delay()
