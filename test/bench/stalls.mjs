@@ -21,7 +21,6 @@ const config = await writeGate(folder, { org, key, clients: Number(values.client
 const file = path.join(folder, 'loop.json')
 const gate = await startGate(config, { env: { OKTA_API_TOKEN: 'upstream-token', LOOP_FILE: file }, nodeArguments: ['--import', path.join(here, 'loop-watch.mjs')], core: MEASURED })
 const sleep = ms => new Promise(resolve => setTimeout(resolve, ms))
-gate.child.once('exit', code => { process.stderr.write(`the gate ended with ${code}: ${gate.output().slice(-1500)}\n`) })
 const ask = () => load({ url: gate.url, authorization: `SSWS ${key.key}`, connections: 32, requests: 300 * seconds, rate: 300, targets })
 const delay = async () => { gate.child.kill('SIGIO'); await sleep(200); return JSON.parse(readFileSync(file, 'utf8')) }
 
