@@ -48,12 +48,17 @@ export type Disposition = (typeof DISPOSITION)[keyof typeof DISPOSITION]
 export function dispositionOf ({ outcome, reason, wouldDeny, decision }: AuditEvent): Disposition {
   switch (outcome) {
     case 'allowed': return wouldDeny === undefined ? DISPOSITION.allowed : DISPOSITION.logged
-    case 'refused': return reason !== undefined && rejections[reason].status === 401 ? DISPOSITION.unauthorized : DISPOSITION.blocked
+    case 'refused': return isUnauthorized(reason) ? DISPOSITION.unauthorized : DISPOSITION.blocked
     case 'limited': return DISPOSITION.blocked
     case 'failed': return DISPOSITION.error
     case 'aborted': return decision === 'allow' ? DISPOSITION.allowed : DISPOSITION.unknown
     default: return decision === 'allow' ? DISPOSITION.allowed : DISPOSITION.unknown
   }
+}
+
+/** Of an event that was read back, too: a reason of another version is none of ours. */
+function isUnauthorized (reason: AuditEvent['reason']): boolean {
+  return reason !== undefined && Object.hasOwn(rejections, reason) && rejections[reason].status === 401
 }
 
 /** An id of the event itself, for de-duplication; a request's events share `id`. */

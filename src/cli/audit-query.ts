@@ -64,17 +64,18 @@ function momentOf (flag: string, text: string | undefined, now: number): number 
   return at
 }
 
-/** One line for a person. */
+/** One line for a person. Colours are ours, everything else of a line came from outside. */
 export function eventText (event: AuditEvent, paint: Paint): string {
   const { outcome, phase, reason, wouldDeny, client, keyId, operation, method, path, status, durationMs, rule, count, id } = event
-  const who = client === undefined ? paint('dim', event.source) : `${paint('bold', client)}${keyId === undefined ? '' : paint('dim', `/${keyId}`)}`
-  const what = `${method} ${path ?? '?'}${operation === undefined ? '' : ` ${paint('cyan', operation)}`}`
+  const colored = (style: Style, text: string): string => paint(style, clean(text))
+  const who = client === undefined ? colored('dim', event.source) : `${colored('bold', client)}${keyId === undefined ? '' : colored('dim', `/${keyId}`)}`
+  const what = `${clean(`${method} ${path ?? '?'}`)}${operation === undefined ? '' : ` ${colored('cyan', operation)}`}`
   const why = [reason, wouldDeny === undefined ? undefined : `would be refused: ${wouldDeny}`, rule === undefined ? undefined : `by ${rule}`, count === undefined ? undefined : `${count} times`].filter(part => part !== undefined).join(', ')
   const end = phase === undefined ? `${status ?? '-'} ${Math.round(durationMs)} ms` : phase
-  return printable(new Date(event.time).toISOString()) + ` ${paint(COLORS[outcome], outcome.padEnd(7))} ${clean(who)}  ${clean(what)}  ${end}${why === '' ? '' : `  ${paint('dim', clean(why))}`}  ${paint('dim', id)}`
+  return `${new Date(event.time).toISOString()} ${paint(COLORS[outcome], outcome.padEnd(7))} ${who}  ${what}  ${end}${why === '' ? '' : `  ${colored('dim', why)}`}  ${colored('dim', id)}`
 }
 
-/** Colours are ours, everything else of a line came from outside. */
+/** On one line, and nothing that a terminal obeys. */
 function clean (text: string): string {
-  return text.replace(/\x1b(?!\[[0-9]{1,2}m)|[\x00-\x1a\x1c-\x1f\x7f-\x9f]/g, ' ') // eslint-disable-line no-control-regex
+  return printable(text).replaceAll('\n', ' ')
 }

@@ -28,13 +28,16 @@ export class Certificates {
 
   constructor (most = 1000) { this.#known = new Remembered(most) }
 
-  /** @returns undefined when it is none */
+  /** @returns undefined when these bytes are not one certificate, no more and no less */
   fromDer (der: Uint8Array): Certificate | undefined {
     const key = Buffer.from(der).toString('latin1')
     const known = this.#known.get(key)
     if (known !== undefined) return known
     try {
-      const read = describe(new X509Certificate(der))
+      const certificate = new X509Certificate(der)
+      // Takes PEM, too, and leaves what stands behind a certificate unread.
+      if (!certificate.raw.equals(der)) return undefined
+      const read = describe(certificate)
       this.#known.set(key, read)
       return read
     } catch {

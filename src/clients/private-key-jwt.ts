@@ -66,7 +66,7 @@ export async function checkAssertion (assertion: string, context: AssertionConte
 
 function checkClaims ({ claims, header }: UnverifiedJwt, { publicUrl, now, skewSeconds }: AssertionContext): string | undefined {
   const { iss, sub, aud, exp, iat, jti } = claims
-  if (header.typ !== undefined && !/^(jwt|client-authentication\+jwt)$/i.test(String(header.typ))) return 'the typ of the client_assertion is not JWT: another kind of token was sent'
+  if (header.typ !== undefined && (typeof header.typ !== 'string' || !/^(jwt|client-authentication\+jwt)$/i.test(header.typ))) return 'the typ of the client_assertion is not JWT: another kind of token was sent'
   if (header.kid !== undefined && (typeof header.kid !== 'string' || header.kid.length > MAX_JTI)) return 'kid of the client_assertion is no text'
   if (typeof iss !== 'string' || typeof sub !== 'string' || sub === '') return 'the client_assertion needs iss and sub, both the client id'
   if (iss !== sub) return 'iss and sub of the client_assertion differ: both are the client id'

@@ -1,4 +1,4 @@
-import { orgOriginLength, type Origins } from './origins.js'
+import { oddlyOrgs, orgOriginLength, type Origins } from './origins.js'
 
 /** A JSON object or array that is being read. */
 interface Frame {
@@ -88,8 +88,12 @@ function unescape (raw: string): string {
 
 /** The string's raw text with another origin, in the spelling of slashes that it has. */
 function replacement (raw: string, origins: Origins): string | undefined {
-  const length = orgOriginLength(unescape(raw), origins)
-  if (length === undefined) return undefined
+  const url = unescape(raw)
+  const length = orgOriginLength(url, origins)
+  if (length === undefined) {
+    const odd = oddlyOrgs(raw.includes('\\') ? url : Buffer.from(raw, 'latin1').toString(), origins)
+    return odd === undefined ? undefined : JSON.stringify(odd).slice(1, -1)
+  }
   const end = rawLength(raw, length)
   const origin = raw.slice(0, end).includes('\\/') ? origins.publicOrigin.replaceAll('/', '\\/') : origins.publicOrigin
   return origin + raw.slice(end)

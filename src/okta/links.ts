@@ -5,44 +5,48 @@ export { adminTwin, originsOf, type Origins } from './origins.js'
 
 /** Scheme and authority of a target that is not relative. */
 const ABSOLUTE = /^(?:https?:)?\/\/[^/?#]*/i
+// RFC 8288 section 3, a link at a time: `<target>` and its parameters. No quoted text may hold a `<`: Python's requests
+// splits a line at `, <` without looking at quotes.
+const LINK = /[ \t]*<([^>]*)>((?:[ \t]*;[ \t]*[\w!#$%&'*+.^`|~-]+(?:[ \t]*=[ \t]*(?:"(?:[^"\\<]|\\[^<])*"|[^\s",;<>]*))?)*)[ \t]*(?:,|$)/y
 
 /**
  * Rewrites the targets of one Link header line (RFC 8288) to the gate's origin: the org's, its -admin twin's and any
  * other host's. Clients follow Link with their key at hand (Node takes the URL as it stands), so none may lead
- * elsewhere. Okta sends a line for each link and Go and Terraform parse by line, so lines stay apart: this takes and
- * gives one. Relative targets, quoted parameters and everything that is not well-formed stay as they are.
+ * elsewhere, whatever parser a client has. Okta sends a line for each link and Go and Terraform parse by line, so lines
+ * stay apart: this takes and gives one.
+ *
+ * @returns undefined for a line that is not well-formed or has a target that is no http URL and no plain relative one:
+ *   it is dropped
  */
-export function rewriteLinkHeader (value: string, origins: Origins): string {
+export function rewriteLinkHeader (value: string, origins: Origins): string | undefined {
   let out = ''
-  let copied = 0
-  for (let i = 0; i < value.length; i++) {
-    const character = value[i]
-    if (character === '"') { i = endOfQuoted(value, i); continue }
-    if (character !== '<') continue
-    const end = value.indexOf('>', i)
-    if (end < 0) break
-    const url = value.slice(i + 1, end)
-    const length = ABSOLUTE.exec(url)?.[0].length
-    if (length !== undefined) {
-      out += value.slice(copied, i + 1) + origins.publicOrigin
-      copied = i + 1 + length
-    }
-    i = end
+  for (let at = 0; at < value.length || at === 0;) {
+    LINK.lastIndex = at
+    const link = LINK.exec(value)
+    if (link === null) return undefined
+    const [whole, target = '', parameters] = link
+    const url = rewriteTarget(target, origins)
+    if (url === undefined) return undefined
+    out += `${out === '' ? '' : ', '}<${url}>${parameters}`
+    at += whole.length
   }
-  return out + value.slice(copied)
+  return value.trimEnd().endsWith(',') ? undefined : out
 }
 
-function endOfQuoted (value: string, start: number): number {
-  for (let i = start + 1; i < value.length; i++) {
-    if (value[i] === '\\') i++
-    else if (value[i] === '"') return i
-  }
-  return value.length
+function rewriteTarget (target: string, origins: Origins): string | undefined {
+  const length = ABSOLUTE.exec(target)?.[0].length
+  if (length === undefined) return isPlainRelative(target) ? target.replaceAll('<', '%3C') : undefined
+  return origins.publicOrigin + target.slice(length).replaceAll('<', '%3C')
 }
 
 // Browsers drop tabs and newlines from URLs and read \ as /: `/\evil.example` is another host.
-const ODD = /[^\x21-\x7e]|\\/
+// What begins with a quote or bracket loses it in some parsers (requests), and begins with what stands behind it.
+const ODD = /[^\x21-\x7e]|\\|^[^\w./?#~%-]/
 const SCHEME = /^[A-Za-z][A-Za-z0-9+.-]*:/
+
+function isPlainRelative (url: string): boolean {
+  return !ODD.test(url) && !url.startsWith('//') && !SCHEME.test(url)
+}
 
 /**
  * Rewrites a Location header.
@@ -53,6 +57,5 @@ const SCHEME = /^[A-Za-z][A-Za-z0-9+.-]*:/
 export function rewriteLocation (value: string, origins: Origins): string | undefined {
   const length = orgOriginLength(value, origins)
   if (length !== undefined) return origins.publicOrigin + value.slice(length)
-  if (value === '' || ODD.test(value) || value.startsWith('//') || SCHEME.test(value)) return undefined
-  return value
+  return value !== '' && isPlainRelative(value) ? value : undefined
 }

@@ -49,3 +49,21 @@ export function orgOriginLength (url: string, origins: Origins): number | undefi
   if (host.endsWith(defaultPort)) host = host.slice(0, -defaultPort.length)
   return origins.orgOrigins.includes(`${scheme}://${host}`) ? parts[0].length : undefined
 }
+
+/**
+ * Where a URL that is the org's only for a forgiving parser leads, on the gate's origin: `https:\\\\acme.okta.com/a`,
+ * a tab in the scheme, user info, a dot after the host, another scheme or port. Read as browsers do (WHATWG URL);
+ * undefined when it does not lead to the org's host.
+ */
+export function oddlyOrgs (url: string, origins: Origins): string | undefined {
+  // What is relative for every parser needs no second look.
+  if (!/[\\/:]/.test(url)) return undefined
+  // `https:/host` is a path to who resolves it against a base, and a host to who does not.
+  for (const base of [undefined, origins.publicOrigin]) {
+    if (!URL.canParse(url, base)) continue
+    const { hostname, origin, pathname, search, hash } = new URL(url, base)
+    const host = hostname.endsWith('.') ? hostname.slice(0, -1) : hostname
+    if (origin !== origins.publicOrigin && origins.orgOrigins.some(org => new URL(org).hostname === host)) return origins.publicOrigin + pathname + search + hash
+  }
+  return undefined
+}

@@ -53,7 +53,18 @@ function unsupported (why: string): StrictBody {
 class JsonError extends Error {}
 
 const NUMBER = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y
+/** Digits that tell any double from its neighbours (IEEE 754, binary64); what has more may be another number elsewhere. */
+const MAX_DIGITS = 17
+/** No honest number is longer, and the zeros of a very long one would have to be searched again and again. */
+const MAX_NUMBER = 64
 const ESCAPES: Readonly<Record<string, string>> = { '"': '"', '\\': '\\', '/': '/', b: '\b', f: '\f', n: '\n', r: '\r', t: '\t' }
+
+/** More digits than a double keeps, or so few that nothing is left: `1.00000000000000001` is 1 here, and not for all. */
+function isRounded (digits: string, value: number): boolean {
+  if (digits.length > MAX_NUMBER) return true
+  const significant = digits.replace(/[eE].*$/, '').replace(/[-.]/g, '').replace(/^0+/, '').replace(/0+$/, '')
+  return significant.length > MAX_DIGITS || (value === 0 && significant !== '')
+}
 
 function parseJson (text: string): unknown {
   const reader = new Reader(text)
@@ -170,7 +181,7 @@ class Reader {
     if (digits === undefined) throw this.#unexpected()
     this.#at += digits.length
     const value = Number(digits)
-    if (!Number.isFinite(value) || (Number.isInteger(value) && !Number.isSafeInteger(value))) {
+    if (!Number.isFinite(value) || (Number.isInteger(value) && !Number.isSafeInteger(value)) || ((value === 0 || digits.length > MAX_DIGITS) && isRounded(digits, value))) {
       throw new JsonError('the body has a number that different parsers read as different numbers')
     }
     return value

@@ -1,7 +1,7 @@
 /** Rewrites of the two headers that hold URLs of Okta; what to write is the caller's business. */
 export interface LocationRewrites {
-  /** one Link line in, one out */
-  readonly link: (value: string) => string
+  /** one Link line in, one out; undefined drops it */
+  readonly link: (value: string) => string | undefined
   /** undefined drops the line */
   readonly location: (value: string) => string | undefined
 }
@@ -109,9 +109,9 @@ export function filterAnswer (raw: readonly Buffer[], rewrites: LocationRewrites
         head.lengthAt = lines.length + 1
         head.length = Number(value)
         break
-      case LINK: value = rewrites.link(value); break
+      case LINK:
       case LOCATION: {
-        const rewritten = rewrites.location(value)
+        const rewritten = lower === 'link' ? rewrites.link(value) : rewrites.location(value)
         if (rewritten === undefined) continue
         value = rewritten
         break

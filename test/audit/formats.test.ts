@@ -81,6 +81,21 @@ t.test('whatever happened, the event is valid OCSF 1.8.0 and every format can be
   }), { numRuns: 400 }), shown)
 })
 
+t.test('a line that somebody else has written is an event that can be shown and written again, or none', async t => {
+  const line = formats.plain(someEvent({ client: 'c', reason: 'no_rule', outcome: 'refused', resources: [{ kind: 'user', id: '00u1' }] }))
+  const changed = (changes: Record<string, unknown>): string => JSON.stringify({ ...JSON.parse(line) as object, ...changes })
+  t.ok(parseEvent(changed({})))
+  const thing = { toString: 1, valueOf: 2 }
+  for (const changes of [{ time: thing }, { time: 1e300 }, { time: '' }, { id: 1 }, { outcome: 'constructor' }, { outcome: thing }, { stage: '"},{' }, { method: null }, { source: undefined }, { durationMs: '1' }, { bytesOut: undefined }, { resources: [null] }, { resources: [{ kind: thing, id: '1' }] }, { queryNames: 'x' }, { bodyPaths: [1] }, { phase: 'end' }, { decision: 'maybe' }, { status: '200' }, { count: {} }, { detail: [] }]) {
+    t.equal(parseEvent(changed(changes)), undefined, JSON.stringify(changes))
+  }
+  t.match(parseEvent(changed({ __proto__: { a: 1 }, more: 1 })), { id: 'e1', more: undefined }, 'what no event has is left out')
+  const later = parseEvent(changed({ reason: 'of_a_newer_gate' }))!
+  for (const format of [formats.ocsf, formats.ecs, formats.plain]) t.equal(parseEvent(format(later))?.reason, 'of_a_newer_gate')
+  const hostile = eventText(parseEvent(changed({ id: '\x1b[2J', client: 'a\x1b[8mb', path: '/\n\x9b1m', reason: 'deny' }))!, painter(false))
+  t.notMatch(hostile, /[\x00-\x1f\x7f-\x9f]/, 'a terminal obeys nothing of it') // eslint-disable-line no-control-regex
+})
+
 function sorted (value: object | undefined): object {
   return Object.fromEntries(Object.entries(value ?? {}).sort(([a], [b]) => a < b ? -1 : 1))
 }

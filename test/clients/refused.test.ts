@@ -80,6 +80,7 @@ t.test('every bad assertion is refused with the right code, in OAuth\'s form', a
     ['nested', await A({}, { cty: 'JWT' }), /unnested/],
     ['an access token', await A({}, { typ: 'at+jwt' }), /another kind of token/],
     ['a proof', await A({}, { typ: 'dpop+jwt' }), /another kind of token/],
+    ['typ no text', forge({ alg: 'ES256', typ: { toString: 1 } }, assertionClaims('portal')), /another kind of token/],
     ['kid no text', await A({}, { kid: 7 }), /kid .* is no text/],
     ['another signature', `${bytes[0]}.${bytes[1]}.${(await A({ x: 1 })).split('.')[2]}`, /has registered a key/],
     ['claims of another', `${bytes[0]}.${(await A({ exp: SECONDS + 3000 })).split('.')[1]}.${bytes[2]}`, /has registered a key/],
@@ -341,7 +342,10 @@ t.test('every bad token and proof of a call is refused with 401, and says what t
   t.match(await world.callers.identify(call({ certificate: () => certificate(['HOST.acme.example']) }), NOW), { id: 'host' }, 'DNS names in any case')
   const header = new X509Certificate(makeCertificate({ commonName: 'x', names: ['spiffe://acme/mesh'], issuer: authority }).cert).raw.toString('base64')
   t.match(new Certificates().fromHeader(`:${header}:`), { uris: ['spiffe://acme/mesh'] }, 'RFC 9440')
-  for (const bad of [header, `:${header}`, ':AAAA:', '', `:${header}:, :${header}:`]) t.equal(new Certificates().fromHeader(bad), undefined)
+  const der = Buffer.from(header, 'base64')
+  const longer = Buffer.concat([der, der]).toString('base64')
+  const pemText = Buffer.from(new X509Certificate(der).toString()).toString('base64')
+  for (const bad of [header, `:${header}`, ':AAAA:', '', `:${header}:, :${header}:`, `:${longer}:`, `:${pemText}:`]) t.equal(new Certificates().fromHeader(bad), undefined)
 })
 
 t.test('keys that a policy must not list', async t => {

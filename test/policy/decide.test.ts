@@ -223,10 +223,10 @@ t.test('strict JSON', async t => {
   const TYPE = 'application/json'
   const parse = (text: string | Uint8Array, type: string | undefined = TYPE, encoding?: string) =>
     parseStrictJson(typeof text === 'string' ? Buffer.from(text) : text, type, encoding)
-  for (const text of ['{}', ' [1, -0.5e3, true, null, "a\\u00e9\\n\\/"] ', '{"a":{"b":[{}]},"constructor":1,"toString":2}', '"x"', '0', '"\\ud83d\\ude00 😀"', '['.repeat(64) + ']'.repeat(64)]) {
+  for (const text of ['{}', ' [1, -0.5e3, true, null, "a\\u00e9\\n\\/"] ', '{"a":{"b":[{}]},"constructor":1,"toString":2}', '"x"', '0', '[0.1, -0.0e5, 1.2345678901234567, 123.450000000000000000000, 1e-300]', '"\\ud83d\\ude00 😀"', '['.repeat(64) + ']'.repeat(64)]) {
     t.same(parse(text), { kind: 'json', value: JSON.parse(text) }, text)
   }
-  for (const text of ['{"a":1,"a":1}', '{"x":[{"a":1,"\\u0061":2}]}', '{"__proto__":{}}', '{"a":"\\ud800"}', '{"a":"\\udc00\\ud800"}', '\ufeff{}', '[1,]', '{"a":1,}', '[1]x', '{', '"a', '"\n"', '01', '1.', '.5', '+1', 'NaN', "{'a':1}", '{a:1}', '// c\n{}', '1e999', '9007199254740993', '"\\x"', '"\\u12g4"', 'nul', '[' + '['.repeat(64) + ']'.repeat(65), '\u00a0{}', '  ']) {
+  for (const text of ['{"a":1,"a":1}', '{"x":[{"a":1,"\\u0061":2}]}', '{"__proto__":{}}', '{"a":"\\ud800"}', '{"a":"\\udc00\\ud800"}', '\ufeff{}', '[1,]', '{"a":1,}', '[1]x', '{', '"a', '"\n"', '01', '1.', '.5', '+1', 'NaN', "{'a':1}", '{a:1}', '// c\n{}', '1e999', '9007199254740993', '1.00000000000000001', '1e-400', `1.${'0'.repeat(70)}`, '"\\x"', '"\\u12g4"', 'nul', '[' + '['.repeat(64) + ']'.repeat(65), '\u00a0{}', '  ']) {
     t.match(parse(text), { kind: 'unjudgeable', code: 'bad_body' }, JSON.stringify(text))
   }
   t.match(parse(Uint8Array.of(0x22, 0xff, 0x22)), { why: 'the body is not UTF-8' })
