@@ -56,7 +56,8 @@ const FIELDS: Readonly<Record<keyof AuditEvent, Fits>> = {
   durationMs: isNumber,
   upstreamMs: isNumber,
   policy: isText,
-  count: isNumber
+  count: isNumber,
+  traceId: isText
 }
 const REQUIRED: readonly (keyof AuditEvent)[] = ['time', 'id', 'outcome', 'stage', 'method', 'source', 'bytesIn', 'bytesOut', 'durationMs']
 

@@ -16,6 +16,8 @@ import { rejections, type RejectionCode } from '../../src/domain/rejection.js'
 import { parseTarget } from '../../src/domain/target.js'
 import { createCatalog } from '../../src/okta/catalog.js'
 import { ocsfProblem } from '../support/audit-check.js'
+import { eventText } from '../../src/cli/audit-query.js'
+import { painter } from '../../src/cli/style.js'
 import { someEvent } from './events.js'
 
 const producer = { version: '1.2.3', gate: 'gate-1' }

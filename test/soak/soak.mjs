@@ -1,10 +1,10 @@
 // node test/soak/soak.mjs --requests N [--seconds S] [--seed S] [--chain] [--json FILE]: mixed requests against a gate process and a stub of Okta
 // on loopback. Ends with 1 unless: no crash, no unhandled rejection, resident memory and descriptors level, as many audit events as
 // requests, each client's status in them, nothing of a client's upstream. --chain: a chained OCSF file beside the lines on stdout. Needs `npm run build`.
-import { fork, spawn } from 'node:child_process'
+import { fork, spawn, spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
@@ -43,7 +43,7 @@ function writeFolder (folder, org, port, { key, limitedKey }) {
     body: { only: [profile.firstName, profile.mobilePhone, profile.city] }
   - operation: assignUserToGroup
 `))
-  writeFileSync(path.join(folder, 'policies/limited.yaml'), policy('limited', limitedKey, "  - operation: listGroups\n    rateLimit: 30/min\n"))
+  writeFileSync(path.join(folder, 'policies/limited.yaml'), policy('limited', limitedKey, '  - operation: listGroups\n    rateLimit: 30/min\n'))
   const file = path.join(folder, 'narrowgate.yaml')
   writeFileSync(file, `listen: { host: 127.0.0.1, port: ${port} }
 publicUrl: http://127.0.0.1:${port}
@@ -54,7 +54,7 @@ upstreams:
     org: ${org}
     credential: { apiToken: { value: { env: OKTA_API_TOKEN }, exception: { ticket: S-1, approvedBy: soak, expires: 2099-01-01 } } }
 limits: { org: { '*': 1000000 }, concurrency: 1000 }
-audit: { sinks: [{ stdout: {} }${values.chain ? ', { file: { path: ./audit.jsonl, format: ocsf, chain: true, rotate: { maxBytes: 67108864, keep: 2 } } }' : ''}] }
+audit: { sinks: [{ stdout: { format: plain } }${values.chain ? ', { file: { path: ./audit.jsonl, format: ocsf, chain: true, rotate: { maxBytes: 67108864, keep: 2 } } }' : ''}] }
 `)
   return file
 }
@@ -84,6 +84,16 @@ async function startGate (file) {
     })
   })
   return gate
+}
+
+/** The first request without any answer: what the gate and its connections are doing, for who has to find out why. */
+function look (gate, stubPid) {
+  if (gate.looked) return
+  gate.looked = true
+  const sockets = spawnSync('ss', ['-tanp'], { encoding: 'utf8' }).stdout?.split('\n').filter(line => line.includes(`pid=${gate.pid},`) || line.includes(`pid=${stubPid},`)) ?? []
+  console.error(sockets.join('\n'))
+  for (const pid of [gate.pid, stubPid]) console.error(`${pid} ${readFileSync(`/proc/${pid}/wchan`, 'utf8')} ${/State:.*/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))[0]} ${cpuSeconds(pid)} s`)
+  fetch(`${gate.adminUrl}/metrics`).then(async answer => { console.error((await answer.text()).split('\n').filter(line => !line.startsWith('#') && !line.includes('_bucket{') && line !== '').join('\n')) }, error => { console.error(`no metrics: ${error.message}`) })
 }
 
 function eachLine (stream, take) {
@@ -124,7 +134,7 @@ async function main () {
     }
   }, Math.min(5000, Math.max(250, Number(values.seconds))))
   try {
-    await drive({ port, key: keys.key.key, limitedKey: keys.limitedKey.key, requests, until, seed: Number(values.seed), fast: FAST, slow: SLOW }, figures)
+    await drive({ port, key: keys.key.key, limitedKey: keys.limitedKey.key, requests, until, seed: Number(values.seed), fast: FAST, slow: SLOW, onSilence: () => { look(gate, stub.pid) } }, figures)
     const seconds = (Date.now() - begun) / 1000
     clearInterval(timer)
     await settled(() => gate.events, 60_000)

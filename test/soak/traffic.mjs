@@ -3,7 +3,7 @@ import { connect } from 'node:net'
 import { fastKinds, slowKinds } from './kinds.mjs'
 
 /** Longer than any time-out of the gate: an answer that has not come by then will not come. */
-const NO_ANSWER_MS = 90_000
+const NO_ANSWER_MS = 75_000
 
 /** What the gate answers when client, upstream or it itself gets no CPU for seconds. */
 const STARVED = new Set([408, 502, 504])
@@ -35,6 +35,8 @@ class Wire {
   #settle
   received = 0
   onByte
+  /** no answer has come for so long that none will */
+  onSilence
 
   constructor (port) { this.#port = port }
 
@@ -63,8 +65,8 @@ class Wire {
     this.#seen = 0
     this.received = 0
     this.#bodyless = bodyless
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => { reject(new Error(`no answer within ${NO_ANSWER_MS} ms, so far ${JSON.stringify(this.#head.slice(0, 200))}`)) }, NO_ANSWER_MS)
+    return new Promise(resolve => {
+      const timer = setTimeout(() => { this.onSilence?.(); this.drop(true) }, NO_ANSWER_MS)
       this.#settle = status => { clearTimeout(timer); this.#settle = undefined; resolve(status) }
     })
   }
@@ -118,7 +120,7 @@ const later = ms => new Promise(resolve => { setTimeout(resolve, ms) })
  *
  * @returns counts: `sent`, `groups` by kind, `statuses` as clients saw them, `unexpected` with examples
  */
-export async function drive ({ port, key, limitedKey, requests, until, seed, fast, slow }, figures) {
+export async function drive ({ port, key, limitedKey, requests, until, seed, fast, slow, onSilence }, figures) {
   const goesOn = () => figures.sent < requests && Date.now() < until && figures.unexpected < 100
   const note = (kind, status, expected, sample) => {
     figures.groups[kind] = (figures.groups[kind] ?? 0) + 1
@@ -135,6 +137,7 @@ export async function drive ({ port, key, limitedKey, requests, until, seed, fas
     const next = random(seed * 1000 + n)
     const pick = picker(fastKinds({ key, limitedKey }), next)
     const wire = new Wire(port)
+    wire.onSilence = onSilence
     while (goesOn()) {
       const kind = pick()
       const bytes = kind.requests[Math.floor(next() * kind.requests.length)]
@@ -149,6 +152,7 @@ export async function drive ({ port, key, limitedKey, requests, until, seed, fas
     const next = random(seed * 1000 + 500 + n)
     const pick = picker(slowKinds({ key }), next)
     const wire = new Wire(port)
+    wire.onSilence = onSilence
     while (goesOn()) {
       const kind = pick()
       await wire.open()
