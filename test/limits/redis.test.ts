@@ -345,8 +345,10 @@ t.test('a key that is no password opens nothing; an ACL user with its keys alone
   const one = new SharedStore({ line: allowed, gate: 'a', later: clock.later, soon: queueMicrotask, clock: () => clock.now, timeoutMs: 5000, onStoreLoss: 'refuse', longestCallMs: 1, note: () => {}, virtual: true, patienceMs: 0 })
   t.equal((await one.reserve(call(plan()), START)).kind, 'admitted')
   url.password = 'wrong'
-  const refused = createLine({ url: url.href, commandTimeoutMs: 200, prefix: '' }, error => { t.notMatch(error.message, 'wrong') })
-  lines.push(refused)
+  const said: string[] = []
+  const refused = createLine({ url: url.href, commandTimeoutMs: 200, prefix: '' }, error => { said.push(error.message) })
   await new Promise(resolve => setTimeout(resolve, 100))
   await t.rejects(refused.time())
+  await refused.close()
+  t.notMatch(said.join('\n'), 'wrong')
 })
