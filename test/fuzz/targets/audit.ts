@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import { chained, FIRST, statementLine, type ChainState } from '../../../src/audit/chain.js'
+import { FIRST, nextHash, statementLine, type ChainState } from '../../../src/audit/chain.js'
 import { createEcsLines } from '../../../src/audit/ecs.js'
 import { severityOf } from '../../../src/audit/meaning.js'
 import { createOcsfLines } from '../../../src/audit/ocsf.js'
@@ -51,6 +51,14 @@ export const auditLine: FuzzTarget = {
       assert.equal(parseEvent(line.trimEnd())?.id, event.id, 'written again it is another event')
     }
   }
+}
+
+/** docs/audit.md, written down once more: a line with its place in the chain. */
+function chained (line: string, before: ChainState): { readonly line: string, readonly state: ChainState } {
+  const seq = before.seq + 1
+  const hash = nextHash(before.hash, seq, line.slice(0, -1))
+  const braces = line.endsWith('}}\n') ? '}}' : '}'
+  return { line: `${line.slice(0, -1 - braces.length)},"chain":{"seq":${seq},"hash":"${hash}"}${braces}\n`, state: { seq, hash } }
 }
 
 /** A chain of twelve lines, as a file of the gate's holds it. */
