@@ -3,13 +3,132 @@ import t from 'tap'
 import { allowance, clientAllowance, concurrencyAllowance } from '../../src/limits/allowance.js'
 import { BucketState, type ClientState } from '../../src/limits/bucket.js'
 import { parseObservation } from '../../src/limits/headers.js'
+import { LimitDesk } from '../../src/limits/desk.js'
 import { MemoryStore } from '../../src/limits/memory.js'
+import type { RelayAnswer, RelayStep } from '../../src/limits/relay-wire.js'
+import { RELAY_TIMEOUT_MS, RelayedStore } from '../../src/limits/relayed.js'
+import type { LimitStore } from '../../src/limits/store.js'
+import { WaitingStore } from '../../src/limits/waiting.js'
 import { SlidingWindow } from '../../src/limits/window.js'
 import { storeContract } from './store-contract.js'
 import { call, Clock, plan, SILENT, START, ticketOf } from './world.js'
 
 t.test('the store in memory keeps the contract', async t => {
   storeContract(t, clock => new MemoryStore(clock.later))
+})
+
+/** A worker's store and the primary's desk for it, with all that passes between them as text. */
+function relay (store: LimitStore, clock: Clock, workerClock = (): number => clock.now): { worker: RelayedStore, desk: LimitDesk, line: { cut: boolean, said: RelayStep[] } } {
+  const line = { cut: false, said: [] as RelayStep[] }
+  const desk = new LimitDesk(store, () => clock.now, answer => { if (!line.cut) worker.hear(JSON.parse(JSON.stringify(answer)) as RelayAnswer) })
+  const worker: RelayedStore = new RelayedStore({
+    push: step => { line.said.push(step); if (!line.cut) desk.take(JSON.parse(JSON.stringify(step)) as RelayStep) },
+    later: clock.later,
+    clock: workerClock
+  })
+  return { worker, desk, line }
+}
+
+t.test('a worker\'s store, with the budgets in the primary, keeps the contract', async t => {
+  storeContract(t, clock => relay(new MemoryStore(clock.later), clock).worker)
+})
+
+t.test('two workers share every budget; clocks of their own do not matter', async t => {
+  const clock = new Clock()
+  const store = new MemoryStore(clock.later)
+  const one = relay(store, clock, () => clock.now + 5_000_000).worker
+  const two = relay(store, clock, () => clock.now - 7_000_000).worker
+  const of = call(plan({ configuredOrg: 20 }))
+  let made = 0
+  for (let i = 0; i < 30; i++) {
+    const at = i % 2 === 0 ? one : two
+    const now = clock.now + (i % 2 === 0 ? 5_000_000 : -7_000_000)
+    const admission = await at.reserve(of, now)
+    if (admission.kind === 'refused') { t.match(admission, { by: 'bucket', wait: { untilMs: now + 60_500, limit: 10 } }); continue }
+    made++
+    at.settle(admission.ticket, SILENT, now)
+    at.release(admission.ticket)
+  }
+  t.equal(made, 10)
+})
+
+t.test('a worker that dies gives back its place in flight, and what it may have sent stays counted', async t => {
+  const clock = new Clock()
+  const store = new MemoryStore(clock.later)
+  const dead = relay(store, clock)
+  const alive = relay(store, clock).worker
+  const of = call(plan({ configuredOrg: 12, concurrency: 6 }))
+  const first = ticketOf(await dead.worker.reserve(of, clock.now))
+  dead.worker.settle(first, SILENT, clock.now)
+  for (let i = 0; i < 2; i++) ticketOf(await dead.worker.reserve(of, clock.now))
+  t.match(await alive.reserve(of, clock.now), { by: 'concurrency' })
+  clock.advance(10_000)
+  dead.line.cut = true
+  dead.desk.leave()
+  t.match(store.snapshot(clock.now), [{ inFlight: 0, buckets: [{ used: 3, inFlight: 0 }] }])
+  clock.advance(60_499)
+  t.match(store.snapshot(clock.now), [{ buckets: [{ used: 2 }] }], 'from its death on, not from before')
+  clock.advance(1)
+  t.match(store.snapshot(clock.now), [{ buckets: [{ used: 0 }] }])
+})
+
+t.test('a dead worker\'s waiting calls take nothing', async t => {
+  const clock = new Clock()
+  const store = new WaitingStore(new MemoryStore(clock.later), clock.later)
+  const dead = relay(store, clock)
+  const of = call(plan({ configuredOrg: 2 }), { waitMs: 70_000 })
+  const first = ticketOf(await dead.worker.reserve(of, clock.now))
+  dead.worker.release(first)
+  const waits = dead.worker.reserve(of, clock.now)
+  clock.advance(1000)
+  t.match(await store.snapshot(clock.now), [{ buckets: [{ waiting: 1 }] }])
+  dead.desk.leave()
+  for (let i = 0; i < 130; i++) { clock.advance(500); await new Promise(resolve => { setImmediate(resolve) }) }
+  t.match(await store.snapshot(clock.now), [{ inFlight: 0, buckets: [{ waiting: 0, used: 0 }] }])
+  t.match(await waits, { kind: 'refused' })
+})
+
+t.test('a primary that says nothing is a refusal, and what it admits too late is given back', async t => {
+  const clock = new Clock()
+  const store = new MemoryStore(clock.later)
+  const { worker, desk, line } = relay(store, clock)
+  const of = call(plan({ configuredOrg: 20 }))
+  worker.release(ticketOf(await worker.reserve(of, clock.now)))
+  line.cut = true
+  const asked = worker.reserve(of, clock.now)
+  const held = line.said.at(-1)!
+  clock.advance(RELAY_TIMEOUT_MS + 500)
+  t.match(await asked, { kind: 'refused', by: 'store' })
+  t.match(worker.reserve(of, clock.now), { kind: 'refused', by: 'store' }, 'and it is not asked again at once')
+  line.cut = false
+  desk.take(held)
+  t.match(store.snapshot(clock.now), [{ inFlight: 0, buckets: [{ used: 1 }] }])
+  t.equal((await worker.reserve(of, clock.now)).kind, 'admitted', 'it is there again')
+})
+
+t.test('a call that waits in the primary leaves with its client', async t => {
+  const clock = new Clock()
+  const store = new MemoryStore(clock.later)
+  const waiting = new WaitingStore(store, clock.later)
+  const { worker, line } = relay(waiting, clock)
+  const of = call(plan({ configuredOrg: 2 }), { waitMs: 70_000 })
+  worker.release(ticketOf(await worker.reserve(of, clock.now)))
+  const signal = { aborted: false }
+  const asked = worker.reserve({ ...of, signal }, clock.now)
+  for (let i = 0; i < 5; i++) { clock.advance(200); await new Promise(resolve => { setImmediate(resolve) }) }
+  t.match(await waiting.snapshot(clock.now), [{ buckets: [{ waiting: 1 }] }])
+  signal.aborted = true
+  for (let i = 0; i < 5; i++) { clock.advance(200); await new Promise(resolve => { setImmediate(resolve) }) }
+  t.match(await waiting.snapshot(clock.now), [{ buckets: [{ waiting: 0 }] }])
+  t.match(await asked, { kind: 'refused' })
+  t.match(line.said.filter(([kind]) => kind === 'left').length, 1)
+})
+
+t.test('what was told of calls before is told anew when there was too much of it', async t => {
+  const clock = new Clock()
+  const { worker, line } = relay(new MemoryStore(clock.later), clock)
+  for (let i = 0; i < 20_010; i++) worker.release(ticketOf(await worker.reserve(call(plan({ configuredOrg: 1_000_000 }), { client: `c${i}` }), clock.now)))
+  t.equal(line.said.filter(([kind]) => kind === 'forget').length, 1)
 })
 
 t.test('a ticket of another store is a fault', async t => {

@@ -1,0 +1,61 @@
+import type { CredentialKind } from '../domain/decision.js'
+import { unreachable } from '../domain/rejection.js'
+import type { Observation } from './headers.js'
+import type { BucketPlan, Level, LimitCall, RefusedBy, RuleLimit, UpstreamView } from './store.js'
+
+/** What calls of one client by one rule have in common: told to the primary once, named by a number from then on. */
+export interface CallShape {
+  readonly plan: BucketPlan
+  readonly credential: CredentialKind
+  readonly client: string
+  readonly share: number
+  readonly rule?: RuleLimit
+  readonly floor?: number
+  readonly level?: Level
+}
+
+/** What a header taught: kind, was it a 429, limit, remaining, milliseconds until the Reset. Clocks of processes differ. */
+export type Taught = readonly [] | readonly [number, 0 | 1] | readonly [number, 0 | 1, number, number, number]
+
+/** From a worker to the primary. Ids are the worker's own. */
+export type RelayStep =
+  | readonly ['define', number, CallShape]
+  | readonly ['forget']
+  | readonly ['reserve', number, number, string | null, number | null]
+  | readonly ['settle', number, Taught]
+  | readonly ['release', number]
+  | readonly ['cancel', number]
+  | readonly ['left', number]
+  | readonly ['view', number]
+
+/** From the primary to a worker. A refusal says how many milliseconds ahead its wait ends. */
+export type RelayAnswer =
+  | readonly ['admitted', number]
+  | readonly ['waits', number]
+  | readonly ['refused', number, RefusedBy, number, number]
+  | readonly ['viewed', number, readonly UpstreamView[]]
+
+export function shapeOf ({ plan, credential, client, share, rule, floor, level }: LimitCall): CallShape {
+  return { plan, credential, client, share, rule, floor, level }
+}
+
+export function teach (observation: Observation | undefined, now: number): Taught {
+  if (observation === undefined) return []
+  const tooMany = observation.tooMany ? 1 : 0
+  switch (observation.kind) {
+    case 'window': return [0, tooMany, observation.limit, observation.remaining, observation.resetMs - now]
+    case 'concurrency': return [1, tooMany, 0, 0, observation.resetMs - now]
+    case 'silent': return [2, tooMany]
+    case 'nonsense': return [3, tooMany]
+    default: return unreachable(observation)
+  }
+}
+
+export function learn (taught: Taught, now: number): Observation | undefined {
+  const [kind, late, limit = 0, remaining = 0, ahead = 0] = taught
+  if (kind === undefined) return undefined
+  const tooMany = late === 1
+  if (kind === 0) return { kind: 'window', tooMany, limit, remaining, resetMs: now + ahead }
+  if (kind === 1) return { kind: 'concurrency', tooMany: true, resetMs: now + ahead }
+  return { kind: kind === 2 ? 'silent' : 'nonsense', tooMany }
+}
