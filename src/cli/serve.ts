@@ -1,3 +1,4 @@
+import cluster from 'node:cluster'
 import closeWithGrace from 'close-with-grace'
 import { pino } from 'pino'
 import { formatProblem } from '../domain/problem.js'
@@ -9,6 +10,8 @@ import { DRAIN_MS, LoadFault, startGate } from '../server/gate.js'
  * stdout belongs to the audit sink of that name.
  */
 export async function serve (options: { config: string }): Promise<number> {
+  // Where the configuration asks for several processes, each is this command again.
+  if (cluster.isWorker) return await import('./serve-worker.js').then(async ({ serveWorker }) => await serveWorker(options))
   const log = pino({ level: process.env['NARROWGATE_LOG_LEVEL'] ?? 'info', base: null }, pino.destination({ dest: 2, sync: true }))
   const usual = log.level
   let gate
@@ -28,6 +31,7 @@ export async function serve (options: { config: string }): Promise<number> {
   })
   process.on('SIGUSR2', () => {
     log.level = log.level === usual ? 'debug' : usual
+    running.levelChanged()
     log.info({ level: log.level }, 'log level changed')
   })
   log.info({ url: running.url, adminUrl: running.adminUrl, pid: process.pid }, 'listening')

@@ -1,11 +1,17 @@
 import { addressBytes } from '../domain/cidr.js'
 import { reject, type Rejection } from '../domain/rejection.js'
 
+/** Whoever counts failures; another process, perhaps. */
+export interface FailureCount {
+  /** As `Failures.failed`. A promise where another process counts; it never rejects. */
+  failed (source: string, now: number): Rejection | undefined | Promise<Rejection | undefined>
+}
+
 /**
  * Sources whose authentication failed again and again. It slows noise down, it does not lock out:
  * only failures are shown to it, so a valid key from the same address always passes.
  */
-export interface Failures {
+export interface Failures extends FailureCount {
   /**
    * Notes one failed authentication.
    * @param source address that it came from

@@ -1,6 +1,6 @@
 import { createPrivateKey, createPublicKey, type JsonWebKeyInput, type KeyObject } from 'node:crypto'
 import { calculateJwkThumbprint, exportJWK, generateKeyPair, type JWK } from 'jose'
-import type { Secret } from '../domain/secret.js'
+import { Secret } from '../domain/secret.js'
 
 /** The gate's keys for its own tokens: the first signs, all verify. */
 export interface TokenKeys {
@@ -19,10 +19,10 @@ export async function readTokenKeys (texts: readonly Secret[]): Promise<TokenKey
   return await assemble(texts.map(text => open(text.reveal().trim())))
 }
 
-/** A key that lives as long as the process: other replicas, and this one after a restart, don't accept its tokens. */
-export async function ephemeralTokenKeys (): Promise<TokenKeys> {
+/** A key that lives as long as the process, or its workers: other replicas, and this one after a restart, don't accept its tokens. */
+export async function newTokenKey (): Promise<Secret> {
   const { privateKey } = await generateKeyPair('ES256', { extractable: true })
-  return await assemble([createPrivateKey({ key: await exportJWK(privateKey), format: 'jwk' } as JsonWebKeyInput)])
+  return new Secret(JSON.stringify(await exportJWK(privateKey)))
 }
 
 async function assemble (keys: readonly KeyObject[]): Promise<TokenKeys> {

@@ -12,21 +12,24 @@ export interface Recorded {
   readonly secrets: ReadonlyArray<string | null>
 }
 
-/** A reader, and a record of what it has read. */
-export function recordReader (reader: Reader): { readonly reader: Reader, readonly recorded: (secrets: Recorded['secrets']) => Recorded } {
+/**
+ * A reader, and a record of what it has read: this file, and folders. Other single files are secrets, which are
+ * recorded as such.
+ */
+export function recordReader (reader: Reader, file: string): { readonly reader: Reader, readonly recorded: (secrets: Recorded['secrets']) => Recorded } {
   const files = new Map<string, FileRead>()
   const folders = new Map<string, readonly string[] | string>()
   return {
     reader: {
       async readFile (path) {
         const read = await reader.readFile(path)
-        files.set(path, read)
+        if (path === file) files.set(path, read)
         return read
       },
       async readFolder (path) {
         const { folder, contents } = await reader.readFolder(path)
         folders.set(path, folder.kind === 'read' ? folder.files : folder.code)
-        for (const [file, read] of contents) files.set(file, read)
+        for (const [inside, read] of contents) files.set(inside, read)
         return { folder, contents }
       },
       get sources () { return reader.sources },

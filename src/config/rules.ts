@@ -22,8 +22,6 @@ function notBuilt (yaml: ConfigYaml): Problem[] {
   const problems: Problem[] = []
   const refuse = (path: Path, message: string) => problems.push(yaml.problem(path, message, { what: 'key' }))
   const { value } = yaml
-  const workers = get(value, ['workers'])
-  if (typeof workers === 'number' && workers > 1) refuse(['workers'], 'more than one worker is not built yet')
   const redis = ['limits', 'store', 'redis']
   if (get(value, [...redis, 'sentinel']) !== undefined && get(value, [...redis, 'cluster']) !== undefined) refuse([...redis, 'cluster'], 'the store is either behind Sentinel or a cluster')
   return problems

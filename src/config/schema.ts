@@ -223,7 +223,7 @@ export const configSchema = strict({
   }, { description: 'traces and metrics over OTLP' })),
   secretStores,
   production: Type.Boolean({ default: false }),
-  workers: Type.Integer({ minimum: 1, default: 1, errorMessage: 'must be a number of processes, 1 or more' })
+  workers: Type.Integer({ minimum: 1, maximum: 256, default: 1, errorMessage: 'must be a number of processes, 1 to 256' })
 }, { $id: 'https://narrowgate.invalid/narrowgate.schema.json', title: 'narrowgate.yaml' })
 
 /** The file's value after validation, defaults filled in. */

@@ -1,6 +1,6 @@
 import { dirname } from 'node:path'
 import { hasErrors, type Problem } from '../domain/problem.js'
-import type { Secret } from '../domain/secret.js'
+import { Secret } from '../domain/secret.js'
 import { isStored, secretReferences, type Config, type SecretReference } from './config.js'
 import type { Reader, Sources } from './files.js'
 import type { LoadedConfig, SourceFile } from './load.js'
@@ -37,6 +37,8 @@ export interface LoadOptions {
   readonly now: number
   /** asked for the secrets that other services keep; absent: those are left out, as `check` does */
   readonly stores?: SecretStores
+  /** in the order of `secretReferences`: another process has read them already */
+  readonly given?: ReadonlyArray<string | null>
 }
 
 /**
@@ -44,7 +46,7 @@ export interface LoadOptions {
  * `check` has no use for secrets that only exist where the gate runs: `withSecrets: false` leaves them out.
  */
 export async function loadSources (options: LoadOptions, withSecrets: boolean = true): Promise<LoadedSources> {
-  const { reader, loadConfig, path, shown, environment, now, stores } = options
+  const { reader, loadConfig, path, shown, environment, now, stores, given } = options
   const directory = dirname(path)
   const file = await readConfigFile(reader, path, shown)
   const loaded: LoadedConfig = file.source === undefined ? { problems: [] } : loadConfig(file.source, directory, now)
@@ -52,7 +54,7 @@ export async function loadSources (options: LoadOptions, withSecrets: boolean = 
   const { config } = loaded
   if (loaded.policies === undefined) return finish({ policies: [], attachments: new Map(), secrets: new Map(), problems }, reader)
   const policies = await readPolicyFiles(reader, loaded.policies, directory)
-  const read = withSecrets && config !== undefined ? await readAllSecrets(reader, config, environment, stores) : { secrets: new Map<SecretReference, Secret>(), problems: [] }
+  const read = withSecrets && config !== undefined ? given === undefined ? await readAllSecrets(reader, config, environment, stores) : takeSecrets(config, given) : { secrets: new Map<SecretReference, Secret>(), problems: [] }
   return finish({ config, folder: loaded.policies.path, policies: policies.sources, attachments: policies.attachments, secrets: read.secrets, problems: [...problems, ...policies.problems, ...read.problems] }, reader)
 }
 
@@ -64,6 +66,16 @@ async function readAllSecrets (reader: Reader, config: Config, environment: Envi
   if (stores === undefined) return local
   const kept = await stores.read(config.secretStores, local.secrets, stored)
   return { secrets: new Map([...local.secrets, ...kept.secrets]), problems: [...local.problems, ...kept.problems] }
+}
+
+/** The secrets of a config in the order of its references, for a process that is handed them. */
+export function listSecrets (config: Config, secrets: ReadonlyMap<SecretReference, Secret>): Array<string | null> {
+  return secretReferences(config).map(reference => secrets.get(reference)?.reveal() ?? null)
+}
+
+function takeSecrets (config: Config, given: ReadonlyArray<string | null>): { secrets: Map<SecretReference, Secret>, problems: Problem[] } {
+  const found = secretReferences(config).flatMap((reference, i): Array<[SecretReference, Secret]> => given[i] == null ? [] : [[reference, new Secret(given[i])]])
+  return { secrets: new Map(found), problems: [] }
 }
 
 /** True when a snapshot may be made of it. */

@@ -106,7 +106,8 @@ export class LimitDesk {
 
   /** Held when it goes back, as the store holds it. */
   #clock (): number {
-    return this.#now = Math.max(this.#now, this.#time())
+    this.#now = Math.max(this.#now, this.#time())
+    return this.#now
   }
 
   #view (id: number): void {

@@ -93,7 +93,8 @@ function nameOf (sink: RemoteConfig): string {
   return `${sink.kind} ${sink.kind === 'syslog' ? `${sink.host}:${sink.port}` : new URL(sink.url).host}`
 }
 
-function folderOf ({ spool, sinks }: AuditConfig, sink: RemoteConfig): string {
+/** Where a remote sink's spool lies. */
+export function folderOf ({ spool, sinks }: AuditConfig, sink: RemoteConfig): string {
   const name = nameOf(sink).replace(/[^A-Za-z0-9.-]+/g, '_')
   const same = sinks.filter(other => other.kind !== 'stdout' && other.kind !== 'file' && nameOf(other) === nameOf(sink))
   return join(spool, same.length === 1 ? name : `${name}_${same.indexOf(sink) + 1}`)

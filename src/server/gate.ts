@@ -3,25 +3,26 @@ import type { Server as TlsServer } from 'node:tls'
 import { hostname } from 'node:os'
 import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
-import type { AuditLog } from '../audit/log.js'
+import { createAuditLog, type AuditLog } from '../audit/log.js'
 import type { RegistryMetric } from '../audit/otlp-metrics.js'
 import { createFailures } from '../clients/failures.js'
 import { compileNetworks } from '../clients/networks.js'
 import { SeenOnceInMemory, type SeenOnce } from '../clients/seen-once.js'
 import { SharedSeenOnce } from '../clients/seen-shared.js'
-import { ephemeralTokenKeys, type TokenKeys } from '../clients/token-keys.js'
+import { newTokenKey, readTokenKeys, type TokenKeys } from '../clients/token-keys.js'
 import type { Config } from '../config/config.js'
 import type { Environment } from '../config/secret-files.js'
 import { SecretStores } from '../config/secret-stores.js'
 import { watch, type Watch } from '../config/watch.js'
 import { formatProblem, hasErrors, type Problem } from '../domain/problem.js'
-import type { LimitStore } from '../limits/store.js'
+import type { LimitStore, UpstreamView } from '../limits/store.js'
 import type { PolicySet } from '../policy/load.js'
 import { buildAdmin, type Readiness } from './admin.js'
 import { openAudit, version } from './audit.js'
 import { trackUnused } from './connection.js'
 import { Identities, type ReadIdentities } from './identities.js'
 import { KeyUses } from './key-use.js'
+import { auditFor, openLeftBehind } from './left-behind.js'
 import { Limits } from './limits.js'
 import { Links } from './links.js'
 import { loadEverything, type Loaded } from './load.js'
@@ -33,11 +34,17 @@ import { buildProxy } from './proxy.js'
 import { TlsListener, tlsOf } from './listener-tls.js'
 import { OwnAffairs } from './own-affairs.js'
 import type { Road } from './road.js'
+import type { KnownIdentities } from './self-keeper.js'
 import { Shares } from './shares.js'
 import { Telemetry } from './telemetry.js'
 import { logStoreNotice, SecretRefresh } from './secret-refresh.js'
 import type { Snapshot } from './snapshot.js'
 import { composeUpstream, type UpstreamLink } from './upstreams.js'
+import type { Member } from './worker.js'
+import { ofWorkers, workerGauges } from './worker-status.js'
+import type { MetricJson } from './worker-metrics.js'
+import type { WorkerStatus } from './worker-talk.js'
+import type { Workers } from './workers.js'
 
 /** A gate that can't be started: its files are wrong. */
 export class LoadFault extends Error {
@@ -59,6 +66,8 @@ export interface GateOptions {
    * Default: true unless an upstream is plain http, which only loopback addresses may be: an emulator, a stub.
    */
   readonly ownCalls?: boolean
+  /** this process is a worker: it serves what its primary hands it */
+  readonly member?: Member
 }
 
 /** What a reload came to. */
@@ -78,19 +87,32 @@ export const DRAIN_MS = 25_000
 
 /** Loads everything and starts both listeners. @throws LoadFault, or the system's error for an address in use */
 export async function startGate (options: GateOptions): Promise<Gate> {
-  const stores = new SecretStores({ clock: () => performance.now(), notice: notice => { logStoreNotice(options.log, notice) } })
-  const loaded = await loadEverything(options.configFile, options.environment, Date.now(), { stores })
+  const { configFile, environment, log } = options
+  const stores = new SecretStores({ clock: () => performance.now(), notice: notice => { logStoreNotice(log, notice) } })
+  const loaded = await loadEverything(configFile, environment, Date.now(), { stores, record: true })
   if (!isUsable(loaded)) { stores.close(); throw new LoadFault(loaded.problems, loaded.texts) }
-  const gate = new Gate(options, loaded, stores, await ephemeralTokenKeys(), await openAudit(loaded.config.audit, loaded.secrets, options.log))
+  const { config, secrets } = loaded
+  const tokenKey = await newTokenKey()
+  const several = config.workers > 1
+  const audit = several ? createAuditLog([]) : await openAudit(auditFor(config.audit, undefined), secrets, log)
+  const gate = new Gate(options, loaded, stores, await readTokenKeys([tokenKey]), audit)
+  // What one process alone has no use for is not even loaded.
+  if (several) {
+    const { Workers } = await import('./workers.js')
+    gate.lead(new Workers({ count: config.workers, configFile, tokenKey, log, steadyNow, onRefused: () => { gate.credentialRefused() }, limits: config.limits.store === 'memory' ? gate.limits : undefined }))
+  }
   await gate.listen(loaded)
   return gate
 }
 
-type Usable = Loaded & { readonly config: Config, readonly policies: PolicySet, readonly identities: ReadIdentities }
+export type Usable = Loaded & { readonly config: Config, readonly policies: PolicySet, readonly identities: ReadIdentities }
 
-function isUsable (loaded: Loaded): loaded is Usable {
+export function isUsable (loaded: Loaded): loaded is Usable {
   return loaded.config !== undefined && loaded.policies !== undefined && loaded.identities !== undefined && !hasErrors(loaded.problems)
 }
+
+/** Epoch milliseconds of a clock that does not jump: what the limits count in. */
+const steadyNow = (): number => performance.timeOrigin + performance.now()
 
 /** A running gate: the current snapshot, the listeners, and what outlives snapshots. */
 export class Gate {
@@ -108,7 +130,8 @@ export class Gate {
   readonly #keyUses: KeyUses
   readonly #delay: LoopDelay
   readonly #telemetry: Telemetry | undefined
-  readonly #watch: Watch
+  /** a worker is told of changes */
+  readonly #watch: Watch | undefined
   readonly #stores: SecretStores
   readonly #refresh: SecretRefresh
   readonly #config: Config
@@ -124,6 +147,10 @@ export class Gate {
   #tls: TlsListener | undefined
   #closeUnused: () => void = () => {}
   #admin: FastifyInstance | undefined
+  /** the processes that serve in this one's place */
+  #workers: Workers | undefined
+  /** audit logs of processes that there are no more */
+  #left: Promise<readonly AuditLog[]> = Promise.resolve([])
 
   constructor (options: GateOptions, loaded: Usable, stores: SecretStores, tokenKeys: TokenKeys, audit: AuditLog) {
     this.#options = options
@@ -132,42 +159,78 @@ export class Gate {
     this.#keyUses = new KeyUses(this.#log)
     this.#delay = new LoopDelay(loaded.config.listen.shedAfterMs, () => performance.now())
     this.#identities = new Identities(tokenKeys)
-    const steadyNow = (): number => performance.timeOrigin + performance.now()
-    this.#kept = new Limits(loaded.config, loaded.secrets, steadyNow, this.#log)
+    const { member } = options
+    this.#kept = new Limits(loaded.config, loaded.secrets, steadyNow, this.#log, member?.limits)
     this.#limits = this.#kept.store
     const shared = seenOf(this.#kept, loaded.config, this.#log)
-    this.#seen = shared ?? new SeenOnceInMemory()
+    this.#seen = member?.seen ?? shared ?? new SeenOnceInMemory()
     this.#stores = stores
     this.#refresh = new SecretRefresh({ stores, onChange: () => { this.reload().catch(() => {}) }, clock: () => performance.now(), random: Math.random })
-    this.#links = new Links({ now: Date.now, monotonic: () => performance.now(), after, random: Math.random }, this.#log, () => { this.#refresh.soon() })
-    this.#own = new OwnAffairs({ log: this.#log, links: this.#links, limits: this.#limits, snapshot: () => this.#snapshot, steadyNow, ownCalls: options.ownCalls ?? isRealOrg(loaded.config) })
+    this.#links = new Links({ now: Date.now, monotonic: () => performance.now(), after, random: Math.random }, this.#log, () => { if (member === undefined) this.#refresh.soon(); else member.refused() })
+    this.#own = new OwnAffairs({ log: this.#log, links: this.#links, limits: this.#limits, snapshot: () => this.#snapshot, steadyNow, ownCalls: member === undefined && (options.ownCalls ?? isRealOrg(loaded.config)), told: known => { this.#workers?.knows(known) }, noteUse: async () => { await this.#noteUse() } })
     this.#audit = audit
     const { telemetry } = loaded.config
     this.#telemetry = telemetry === undefined ? undefined : new Telemetry(telemetry, loaded.secrets, hostname(), version())
     this.#snapshot = this.#compose(loaded)
-    this.#watch = watch({ onChange: () => { this.reload().catch(() => {}) }, pollMs: options.pollMs })
+    this.#watch = member !== undefined ? undefined : watch({ onChange: () => { this.reload().catch(() => {}) }, pollMs: options.pollMs })
     for (const gauge of gateGauges({ limits: this.#kept, seen: shared, keys: this.#keyUses, links: this.#links, stores, clock: () => performance.now(), audit: this.#audit, telemetry: this.#telemetry, snapshot: () => this.#snapshot, expiries: () => this.#own.expiries, refusedReloads: () => this.#refusedReloads, reloads: () => this.#reloads, steadyNow })) this.#metrics.gauge(gauge)
     this.#note(loaded, true)
   }
 
   /** URL of the client listener. */
-  get url (): string { return urlOf(this.#proxy!, this.#config.listen.tls !== undefined) }
+  get url (): string { return this.#workers?.url ?? urlOf(this.#proxy!, this.#config.listen.tls !== undefined) }
 
   /** URL of the admin listener. */
   get adminUrl (): string { return urlOf(this.#admin!, false) }
 
   get snapshot (): Snapshot { return this.#snapshot }
 
+  get limits (): LimitStore { return this.#limits }
+
+  /** Other processes serve; this one keeps what is one for all. Before `listen`. */
+  lead (workers: Workers): void {
+    this.#workers = workers
+    workers.knows(this.#own.self.known)
+    for (const gauge of workerGauges(workers)) this.#metrics.gauge(gauge)
+  }
+
   async listen (loaded: Usable): Promise<void> {
     const { listen, admin } = this.#config
+    const { member } = this.#options
+    if (this.#workers === undefined) this.#build(loaded)
+    else this.#workers.start(loaded.recorded!)
+    if (member === undefined) {
+      const scrape = this.#workers === undefined ? this.#metrics.registry : { contentType: this.#metrics.registry.contentType, metrics: async () => await this.#scrapeAll() }
+      this.#admin = buildAdmin(() => this.#readiness(), scrape, async () => ({ store: this.#kept.status, upstreams: await this.limitViews() }))
+    }
+    // The workers' metrics are told by this process, added up; their spans they tell themselves.
+    if (member === undefined) this.#telemetry?.start(async () => await this.#metricsOfAll() as unknown as RegistryMetric[])
+    await within(START_MS, Promise.all([this.#links.warm(), this.#own.learn()]))
+    if (member === undefined) this.#own.start()
+    await this.#kept.ready(loaded.config.upstreams.keys())
+    await this.#admin?.listen({ host: admin.host, port: admin.port })
+    try {
+      await member?.mayServe(this)
+      if (this.#workers === undefined) await this.#proxy!.listen({ host: listen.host, port: listen.port })
+      else await this.#workers.open()
+    } catch (error) {
+      await this.#admin?.close()
+      throw error
+    }
+    if (member === undefined) this.#left = openLeftBehind(loaded.config.audit, loaded.secrets, this.#log, loaded.config.workers).catch((error: unknown) => { this.#log.error({ err: error }, 'audit logs that other processes have left behind can\'t be opened'); return [] })
+  }
+
+  /** The client listener, not yet open. */
+  #build (loaded: Usable): void {
+    const { member } = this.#options
     const nobody = compileNetworks([])
     const road: Road = {
       snapshot: () => this.#snapshot,
       limits: this.#limits,
       metrics: this.#metrics,
       keyUses: this.#keyUses,
-      failures: createFailures(),
-      clientFailures: createFailures(),
+      failures: member?.failures ?? createFailures(),
+      clientFailures: member?.clientFailures ?? createFailures(),
       seen: this.#seen,
       record: event => { this.#audit.record(event) },
       wantsIntents: this.#audit.wantsIntents,
@@ -177,31 +240,19 @@ export class Gate {
       calls: new Shares(),
       shedding: () => this.#delay.shedding,
       telemetry: this.#telemetry,
-      auditHealthy: () => this.#audit.healthy,
+      auditHealthy: () => this.#audit.healthy && member?.stdoutHealthy() !== false,
       draining: () => this.#draining,
       now: Date.now,
       clock: () => performance.now(),
-      steadyNow: () => performance.timeOrigin + performance.now(),
+      steadyNow,
       nobody
     }
     this.#long.start(road.clock, road.record)
-    this.#telemetry?.start(async () => await this.#metrics.registry.getMetricsAsJSON() as unknown as RegistryMetric[])
     const tls = tlsOf(loaded.config, loaded.secrets)
     this.#delay.start()
-    this.#proxy = buildProxy(road, this.#log, listen, tls)
+    this.#proxy = buildProxy(road, this.#log, this.#config.listen, tls)
     if (tls !== undefined) this.#tls = new TlsListener(this.#proxy.server as unknown as TlsServer, tls)
     this.#closeUnused = trackUnused(this.#proxy.server, tls !== undefined)
-    this.#admin = buildAdmin(() => this.#readiness(), this.#metrics.registry, async () => ({ store: this.#kept.status, upstreams: await this.#kept.view(performance.timeOrigin + performance.now()) }))
-    await within(START_MS, Promise.all([this.#links.warm(), this.#own.learn()]))
-    this.#own.start()
-    await this.#kept.ready(loaded.config.upstreams.keys())
-    await this.#admin.listen({ host: admin.host, port: admin.port })
-    try {
-      await this.#proxy.listen({ host: listen.host, port: listen.port })
-    } catch (error) {
-      await this.#admin.close()
-      throw error
-    }
   }
 
   /**
@@ -222,15 +273,38 @@ export class Gate {
   async rereadSecrets (): Promise<void> { await this.#refresh.now() }
 
   /** SIGHUP opens the audit files anew, too. */
-  reopenAudit (): void { this.#audit.reopen() }
+  reopenAudit (): void {
+    this.#audit.reopen()
+    this.#workers?.reopen()
+  }
+
+  /** The level of the operators' log has changed. */
+  levelChanged (): void { this.#workers?.setLevel(this.#log.level) }
+
+  /** Okta has refused a credential that a worker has presented. */
+  credentialRefused (): void { this.#refresh.soon() }
+
+  /** A worker's: what the primary has learnt of the gate itself. */
+  knows (known: KnownIdentities): void { this.#own.self.take(known) }
 
   /** Stops accepting, lets requests in flight finish within `deadlineMs`, writes what is waiting. */
   async drain (deadlineMs: number = DRAIN_MS): Promise<void> {
     if (this.#draining) return
     this.#draining = true
-    this.#watch.close()
+    this.#watch?.close()
     this.#refresh.close()
     this.#own.close()
+    await (this.#workers?.drain(deadlineMs) ?? this.#drainListener(deadlineMs))
+    await this.#kept.close(steadyNow())
+    await this.#links.close()
+    await this.#admin?.close()
+    this.#long.stop()
+    this.#delay.stop()
+    await Promise.all([this.#audit.close(), this.#telemetry?.close(TELEMETRY_MS)])
+    await Promise.all((await this.#left).map(async log => { await log.close() }))
+  }
+
+  async #drainListener (deadlineMs: number): Promise<void> {
     const server = this.#proxy!.server
     const closed = this.#proxy!.close()
     const closeIdle = (): void => { server.closeIdleConnections(); this.#closeUnused() }
@@ -240,12 +314,6 @@ export class Gate {
     await closed
     clearTimeout(timer)
     clearInterval(idle)
-    await this.#kept.close(performance.timeOrigin + performance.now())
-    await this.#links.close()
-    await this.#admin!.close()
-    this.#long.stop()
-    this.#delay.stop()
-    await Promise.all([this.#audit.close(), this.#telemetry?.close(TELEMETRY_MS)])
   }
 
   async #reloadUntilQuiet (): Promise<ReloadReport> {
@@ -259,16 +327,17 @@ export class Gate {
   async #reloadOnce (): Promise<ReloadReport> {
     let loaded: Loaded
     try {
-      loaded = await loadEverything(this.#options.configFile, this.#options.environment, Date.now(), { stores: this.#stores })
+      loaded = await loadEverything(this.#options.configFile, this.#options.environment, Date.now(), { stores: this.#stores, record: this.#workers !== undefined })
       if (isUsable(loaded)) {
-        this.#renewTls(loaded)
-        this.#snapshot = this.#compose(loaded)
-        this.#reloads++
-        this.#note(loaded, true)
+        const against = await this.#workers?.prepare(loaded.recorded!) ?? []
+        if (against.length > 0) throw new Error(against.join('; '))
+        this.swap(loaded)
+        this.#workers?.commit()
         this.#own.learn().catch(() => {})
         return { swapped: true, problems: loaded.problems }
       }
     } catch (error) {
+      this.#workers?.abandon()
       this.#refusedReloads++
       this.#log.error({ err: error }, 'a reload failed; what was loaded before stays in force')
       return { swapped: false, problems: [] }
@@ -276,6 +345,14 @@ export class Gate {
     this.#refusedReloads++
     this.#note(loaded, false)
     return { swapped: false, problems: loaded.problems }
+  }
+
+  /** What has been loaded is in force from here on. @throws before anything has changed */
+  swap (loaded: Usable): void {
+    this.#renewTls(loaded)
+    this.#snapshot = this.#compose(loaded)
+    this.#reloads++
+    this.#note(loaded, true)
   }
 
   /** @throws when node can't work with it: the whole reload fails then */
@@ -308,7 +385,8 @@ export class Gate {
   }
 
   #note (loaded: Loaded, swapped: boolean): void {
-    this.#watch.loaded(loaded.sources, loaded.hash)
+    if (this.#options.member !== undefined) { this.#log.debug({ snapshot: this.#snapshot.hash }, 'loaded'); return }
+    this.#watch?.loaded(loaded.sources, loaded.hash)
     this.#refresh.loaded()
     this.#problems = loaded.problems
     for (const problem of loaded.problems) this.#log[problem.severity === 'error' ? 'error' : 'warn'](formatProblem(problem))
@@ -321,20 +399,72 @@ export class Gate {
     this.#log.info({ snapshot: this.#snapshot.hash, clients: this.#snapshot.policies.size }, 'loaded')
   }
 
-  #readiness (): Readiness {
-    const credentials = [...this.#links.status()].map(({ upstream, provider }) => ({ upstream, ...provider.status() }))
+  /** The buckets, as this process sees them; those of a shared store as the workers do. */
+  async limitViews (): Promise<readonly UpstreamView[]> {
+    return this.#workers !== undefined && this.#config.limits.store !== 'memory' ? await this.#workers.views() : await this.#kept.view(steadyNow())
+  }
+
+  /** A worker's metrics, for the primary. */
+  async metricsJson (): Promise<readonly MetricJson[]> {
+    return await this.#metrics.registry.getMetricsAsJSON() as unknown as MetricJson[]
+  }
+
+  /** How a worker is, for the primary. */
+  async status (): Promise<WorkerStatus> {
+    const { detail } = await this.#readiness()
+    const used = [...this.#links.tokens()].flatMap(({ upstream, token }, index) => token.slots().flatMap(({ position, lastUsed }) => lastUsed === undefined ? [] : [[upstream, index, position, lastUsed] as const]))
+    return { detail, used }
+  }
+
+  async #scrapeAll (): Promise<string> {
+    const { textOf } = await import('./worker-metrics.js')
+    return await textOf(await this.#metricsOfAll())
+  }
+
+  /** Of this process, and of its workers where there are any. */
+  async #metricsOfAll (): Promise<readonly MetricJson[]> {
+    const own = await this.metricsJson()
+    if (this.#workers === undefined) return own
+    const { addUp } = await import('./worker-metrics.js')
+    return addUp([own, ...await this.#workers.metrics()])
+  }
+
+  /** Idle tokens are kept alive by this process; the workers know which are not idle. */
+  async #noteUse (): Promise<void> {
+    const tokens = [...this.#links.tokens()]
+    for (const { used } of await this.#workers?.statuses() ?? []) {
+      for (const [upstream, index, position, at] of used) {
+        const found = tokens[index]
+        const mine = found?.token.slots().find(slot => slot.position === position)
+        if (found?.upstream === upstream && mine !== undefined && (mine.lastUsed ?? 0) < at) found.token.used(position, at)
+      }
+    }
+  }
+
+  async #readiness (): Promise<Readiness> {
+    const workers = this.#workers
+    const statuses = await workers?.statuses()
     return {
-      ready: !this.#draining,
+      ready: !this.#draining && workers?.ready !== false,
       detail: {
         draining: this.#draining,
         snapshot: { hash: this.#snapshot.hash, loadedAt: new Date(this.#snapshot.loadedAt).toISOString(), clients: this.#snapshot.policies.size },
         lastLoad: { good: !hasErrors(this.#problems), problems: this.#problems.map(formatProblem) },
-        credentials,
+        ...statuses === undefined ? {} : { workers: workers!.places },
+        credentials: statuses === undefined ? this.#credentials() : ofWorkers(statuses, 'credentials'),
         secretStores: [...this.#stores.status()].map(({ store, name, good, reason }) => ({ store, secret: name, good, reason })),
         limits: this.#kept.status,
-        audit: { healthy: this.#audit.healthy, made: this.#audit.made, sinks: this.#audit.sinks }
+        audit: statuses === undefined ? this.#auditStatus() : { workers: ofWorkers(statuses, 'audit') }
       }
     }
+  }
+
+  #credentials (): readonly object[] {
+    return [...this.#links.status()].map(({ upstream, provider }) => ({ upstream, ...provider.status() }))
+  }
+
+  #auditStatus (): object {
+    return { healthy: this.#audit.healthy, made: this.#audit.made, sinks: this.#audit.sinks }
   }
 }
 
@@ -377,15 +507,16 @@ function upstreamsOf (config: Config, links: ReadonlyMap<string, UpstreamLink>, 
 /** What a running gate can't change: sockets that are open already, whether they speak TLS and ask for certificates, and sinks. */
 function needsRestart (before: Config, now: Config | undefined): string | undefined {
   if (now === undefined) return undefined
-  const fixed = ({ listen: { host, port, tls, maxConnections, maxConnectionsPerAddress, maxRequests, shedAfterMs }, admin, audit, telemetry, tokens }: Config): string[] =>
-    [[host, port, tls !== undefined, tls?.clientCa !== undefined, maxConnections, maxConnectionsPerAddress, maxRequests, shedAfterMs], admin, audit, telemetry ?? null, tokens.onStoreLoss].map(value => JSON.stringify(value, (name, part: unknown) => name === 'place' ? undefined : part))
-  const [listen, adminNow, auditNow, telemetry, loss] = fixed(now)
+  const fixed = ({ listen: { host, port, tls, maxConnections, maxConnectionsPerAddress, maxRequests, shedAfterMs }, admin, audit, telemetry, tokens, workers }: Config): string[] =>
+    [[host, port, tls !== undefined, tls?.clientCa !== undefined, maxConnections, maxConnectionsPerAddress, maxRequests, shedAfterMs], admin, audit, telemetry ?? null, tokens.onStoreLoss, workers].map(value => JSON.stringify(value, (name, part: unknown) => name === 'place' ? undefined : part))
+  const [listen, adminNow, auditNow, telemetryNow, loss, workersNow] = fixed(now)
   const old = fixed(before)
   if (listen !== old[0]) return 'listen'
   if (adminNow !== old[1]) return 'admin'
   if (auditNow !== old[2]) return 'audit'
-  if (telemetry !== old[3]) return 'telemetry'
-  return loss !== old[4] ? 'tokens.onStoreLoss' : undefined
+  if (telemetryNow !== old[3]) return 'telemetry'
+  if (loss !== old[4]) return 'tokens.onStoreLoss'
+  return workersNow !== old[5] ? 'workers' : undefined
 }
 
 function urlOf (app: FastifyInstance, tls: boolean): string {

@@ -19,16 +19,20 @@ export class Limits {
   readonly store: LimitStore
   /** the same store, for ids that count once; absent: the gate keeps them in memory */
   readonly notes: Notes | undefined
-  readonly #waiting: WaitingStore<LimitStore>
+  readonly #waiting: WaitingStore<LimitStore> | undefined
   readonly #shared: SharedStore | undefined
   readonly #steadyNow: () => number
   readonly #beat: NodeJS.Timeout | undefined
   #viewed: { readonly at: number, readonly views: Promise<readonly UpstreamView[]> } | undefined
 
-  /** @param steadyNow epoch ms of a clock that does not jump */
-  constructor (config: Config, secrets: ReadonlyMap<SecretReference, Secret>, steadyNow: () => number, log: Logger) {
-    const later: Later = (ms, run) => { setTimeout(() => { run(steadyNow()) }, ms).unref() }
+  /**
+   * @param steadyNow epoch ms of a clock that does not jump
+   * @param relayed a worker's: the primary keeps the limits, the calls that wait among them
+   */
+  constructor (config: Config, secrets: ReadonlyMap<SecretReference, Secret>, steadyNow: () => number, log: Logger, relayed?: LimitStore) {
+    const later = laterOn(steadyNow)
     this.#steadyNow = steadyNow
+    if (relayed !== undefined) { this.store = relayed; return }
     const opened = sharedOf(config, secrets, later, steadyNow, log)
     this.#shared = opened?.store
     this.notes = opened?.notes
@@ -45,7 +49,7 @@ export class Limits {
   }
 
   get waits (): Waits {
-    return this.#waiting.waits
+    return this.#waiting?.waits ?? { count: 0, sumMs: 0, admitted: 0 }
   }
 
   /** Waits until the shared store is open, at most `OPEN_MS`: a gate starts without it. Never rejects. */
@@ -57,8 +61,9 @@ export class Limits {
     while (this.#steadyNow() < until && shared.status().some(one => one.state !== 'shared')) await new Promise(resolve => setTimeout(resolve, 50))
   }
 
-  /** All buckets; readers at the same time share one look. */
+  /** All buckets that are kept here; readers at the same time share one look. */
   async view (now: number): Promise<readonly UpstreamView[]> {
+    if (this.#waiting === undefined) return []
     if (this.#viewed === undefined || now > this.#viewed.at + 100) this.#viewed = { at: now, views: Promise.resolve(this.store.snapshot(now)) }
     return await this.#viewed.views
   }
@@ -67,6 +72,11 @@ export class Limits {
     clearInterval(this.#beat)
     await this.store.close(now)
   }
+}
+
+/** Timers of a store, on its clock. */
+export function laterOn (steadyNow: () => number): Later {
+  return (ms, run) => { setTimeout(() => { run(steadyNow()) }, ms).unref() }
 }
 
 function sharedOf (config: Config, secrets: ReadonlyMap<SecretReference, Secret>, later: Later, clock: () => number, log: Logger): { readonly store: SharedStore, readonly notes: Notes } | undefined {

@@ -2,7 +2,8 @@ import { dirname, join, relative, resolve } from 'node:path'
 import { createReader, type Sources } from '../config/files.js'
 import { createConfigLoader } from '../config/load.js'
 import type { Config, SecretReference } from '../config/config.js'
-import { loadSources, type LoadedSources } from '../config/sources.js'
+import { recordReader, replayReader, type Recorded } from '../config/recorded.js'
+import { listSecrets, loadSources, type LoadedSources } from '../config/sources.js'
 import { readIdentities, type ReadIdentities } from './identities.js'
 import { unusableSecrets } from './unusable-secrets.js'
 import type { Environment } from '../config/secret-files.js'
@@ -27,6 +28,8 @@ export interface Loaded {
   /** of the bytes that were read */
   readonly hash: string
   readonly sources: Sources
+  /** what was read, for other processes to load; with `record` only */
+  readonly recorded?: Recorded
 }
 
 export interface LoadEverythingOptions {
@@ -36,6 +39,10 @@ export interface LoadEverythingOptions {
   readonly stores?: SecretStores
   /** keep what was written, with places and comments */
   readonly keepWritten?: boolean
+  /** keep what was read */
+  readonly record?: boolean
+  /** load this, whatever stands on the disk */
+  readonly recorded?: Recorded
 }
 
 /** How long a load may hold the event loop before it lets requests go on, milliseconds. */
@@ -50,8 +57,8 @@ const SLICE_MS = 4
  */
 export async function loadEverything (configFile: string, environment: Environment, now: number, options: LoadEverythingOptions = {}): Promise<Loaded> {
   const path = resolve(configFile)
-  const reader = createReader()
-  const read = await loadSources({ reader, loadConfig: createConfigLoader(), path, shown: configFile, environment, now, stores: options.stores }, options.withSecrets)
+  const { reader, recorded } = recordReader(options.recorded === undefined ? createReader() : replayReader(options.recorded), path)
+  const read = await loadSources({ reader, loadConfig: createConfigLoader(), path, shown: configFile, environment, now, stores: options.stores, given: options.recorded?.secrets }, options.withSecrets)
   const texts = new Map(read.policies.map(file => [file.path, file.text]))
   if (read.config === undefined) return { ...read, policies: undefined, problems: [...read.problems, ...await policyProblems(read, dirname(path), now)], texts }
   const upstreams = [...read.config.upstreams.values()]
@@ -65,7 +72,7 @@ export async function loadEverything (configFile: string, environment: Environme
   })
   const identities = await readIdentities(read.config, policies, read.secrets, options.withSecrets !== false)
   const unusable = options.withSecrets === false ? [] : await unusableSecrets(read.config, read.secrets)
-  return { ...read, policies, identities, problems: [...read.problems, ...unusable, ...policies.problems, ...identities.problems], texts }
+  return { ...read, policies, identities, problems: [...read.problems, ...unusable, ...policies.problems, ...identities.problems], texts, recorded: options.record === true ? recorded(listSecrets(read.config, read.secrets)) : undefined }
 }
 
 /** What is wrong with the policies beside a narrowgate.yaml that would not load: everything but what hangs on its values. */

@@ -8,7 +8,7 @@ import { Caretaker } from './caretaker.js'
 import { expiriesOf, type Expiry } from './expiries.js'
 import type { Links } from './links.js'
 import { ownCall, type OwnAnswer } from './own-calls.js'
-import { SelfKeeper } from './self-keeper.js'
+import { SelfKeeper, type KnownIdentities } from './self-keeper.js'
 import type { Snapshot } from './snapshot.js'
 
 const ROUND_MS = 3_600_000
@@ -22,6 +22,10 @@ export interface OwnAffairsParts {
   readonly steadyNow: () => number
   /** false: the gate calls Okta for nothing but tokens */
   readonly ownCalls: boolean
+  /** hears who the gate is whenever more is known of it */
+  readonly told?: (known: KnownIdentities) => void
+  /** notes which API tokens other processes of this gate have used; before each look at idle ones but the first */
+  readonly noteUse?: () => Promise<void>
 }
 
 /** What the gate does for itself: finds out who it is, keeps idle tokens alive, tells of what will end. */
@@ -36,7 +40,7 @@ export class OwnAffairs {
   constructor (parts: OwnAffairsParts) {
     const { log, links, ownCalls } = parts
     this.#parts = parts
-    this.self = new SelfKeeper(log)
+    this.self = new SelfKeeper(log, parts.told)
     this.#caretaker = new Caretaker({
       log,
       tokens: () => ownCalls ? links.tokens() : [],
@@ -66,7 +70,11 @@ export class OwnAffairs {
   start (): void {
     const look = (): void => { this.#caretaker.look(Date.now()).catch(() => {}) }
     look()
-    this.#rounds = setInterval(() => { this.learn().then(look, look) }, ROUND_MS).unref()
+    const round = async (): Promise<void> => {
+      await this.learn()
+      await this.#parts.noteUse?.()
+    }
+    this.#rounds = setInterval(() => { round().then(look, look) }, ROUND_MS).unref()
   }
 
   close (): void { clearInterval(this.#rounds) }

@@ -76,8 +76,13 @@ export function buildProxy (road: Road, log: Logger, caps: ListenerCaps, tls?: L
       answerToken(road, exchange, request.raw, reply.raw).catch((error: unknown) => { lost(road, log, error, request, reply) })
       return
     }
+    const refuseSlowly = (refusal: Rejection): void => {
+      const slowed = slowGuessing(road, exchange, refusal)
+      if (slowed instanceof Promise) slowed.then(found => { refuse(road, exchange, request, reply, found) }).catch((error: unknown) => { lost(road, log, error, request, reply) })
+      else refuse(road, exchange, request, reply, slowed)
+    }
     const settle = (refusal: Rejection | undefined): void => {
-      if (refusal !== undefined) refuse(road, exchange, request, reply, shedsStrangers && rejections[refusal.code].status === 401 ? reject('overloaded') : slowGuessing(road, exchange, refusal))
+      if (refusal !== undefined) refuseSlowly(shedsStrangers && rejections[refusal.code].status === 401 ? reject('overloaded') : refusal)
       else if (reply.raw.destroyed) left(road, exchange, reply)
       else done()
     }
@@ -126,8 +131,10 @@ function gateIsShut (road: Road, exchange: GateExchange, { maxRequests }: Listen
 }
 
 /** A source that keeps presenting keys that are none is answered 429 for a growing time; a valid key always passes. */
-function slowGuessing (road: Road, exchange: GateExchange, refusal: Rejection): Rejection {
-  return refusal.code === 'bad_credential' ? road.failures.failed(exchange.source, exchange.time) ?? refusal : refusal
+function slowGuessing (road: Road, exchange: GateExchange, refusal: Rejection): Rejection | Promise<Rejection> {
+  if (refusal.code !== 'bad_credential') return refusal
+  const slowed = road.failures.failed(exchange.source, exchange.time)
+  return slowed instanceof Promise ? slowed.then(found => found ?? refusal) : slowed ?? refusal
 }
 
 function refuse (road: Road, exchange: GateExchange, request: FastifyRequest, reply: FastifyReply, refusal: Rejection): void {

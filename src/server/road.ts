@@ -1,4 +1,4 @@
-import type { Failures } from '../clients/failures.js'
+import type { FailureCount } from '../clients/failures.js'
 import type { SeenOnce } from '../clients/seen-once.js'
 import type { NetworkList } from '../clients/networks.js'
 import type { AuditEvent } from '../domain/event.js'
@@ -18,9 +18,9 @@ export interface Road {
   readonly metrics: Metrics
   readonly keyUses: KeyUses
   /** sources whose authentication failed again and again */
-  readonly failures: Failures
+  readonly failures: FailureCount
   /** client ids that assertions failed for again and again */
-  readonly clientFailures: Failures
+  readonly clientFailures: FailureCount
   /** ids of proofs and assertions, which may be used once */
   readonly seen: SeenOnce
   readonly record: (event: AuditEvent) => void

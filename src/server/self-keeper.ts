@@ -14,6 +14,9 @@ export interface OwnCredential {
   readonly call: (operation: string, target: string) => Promise<OwnAnswer | undefined>
 }
 
+/** By upstream and kind of credential. */
+export type KnownIdentities = ReadonlyArray<readonly [string, Identity]>
+
 /**
  * Knows who the gate is, and keeps it known: what calls may not touch. One object for all snapshots, because what
  * Okta says comes after a snapshot was made, and stays true of the requests that are under way.
@@ -23,7 +26,18 @@ export class SelfKeeper implements GateSelf {
   #identities = new Map<string, Identity>()
   #self: GateSelf = {}
 
-  constructor (log: Logger) { this.#log = log }
+  readonly #told: (known: KnownIdentities) => void
+
+  /** @param told hears what is known whenever that changes, for other processes */
+  constructor (log: Logger, told: (known: KnownIdentities) => void = () => {}) {
+    this.#log = log
+    this.#told = told
+  }
+
+  get known (): KnownIdentities { return [...this.#identities] }
+
+  /** Takes over what another process of this gate knows. */
+  take (known: KnownIdentities): void { this.#put(new Map(known)) }
 
   get ids (): GateSelf['ids'] { return this.#self.ids }
   get bounds (): GateSelf['bounds'] { return this.#self.bounds }
@@ -67,6 +81,7 @@ export class SelfKeeper implements GateSelf {
   #put (identities: Map<string, Identity>): void {
     this.#identities = identities
     this.#self = selfOf(identities.values())
+    this.#told(this.known)
   }
 }
 

@@ -34,7 +34,7 @@ export async function answerToken (road: Road, exchange: GateExchange, request: 
   }, exchange.snapshot.tokens!.desk(exchange.source, road.seen), exchange.time)
   exchange.client = answer.client
   exchange.policy = answer.client === undefined ? undefined : exchange.snapshot.policies.get(answer.client.id)
-  const slowed = slowGuessing(road, exchange, answer)
+  const slowed = await slowGuessing(road, exchange, answer)
   if (slowed !== undefined) { refuse(road, exchange, request, response, slowed); return }
   exchange.rejection = answer.refusal
   exchange.detail = answer.refusal === undefined ? answer.step ?? 'token endpoint' : unprovedClaim(answer)
@@ -50,10 +50,10 @@ function readForm (body: Buffer, contentType: string | undefined): QueryParamete
 }
 
 /** Only failures are shown to the two counters: who proves that it is the client is never held up by those who can't. */
-function slowGuessing (road: Road, exchange: GateExchange, { refusal, client, claimed }: TokenAnswer): Rejection | undefined {
+async function slowGuessing (road: Road, exchange: GateExchange, { refusal, client, claimed }: TokenAnswer): Promise<Rejection | undefined> {
   if (refusal?.code !== 'bad_credential' || client !== undefined) return undefined
-  const bySource = road.failures.failed(exchange.source, exchange.time)
-  const byClient = claimed === undefined ? undefined : road.clientFailures.failed(`client ${claimed}`, exchange.time)
+  const bySource = await road.failures.failed(exchange.source, exchange.time)
+  const byClient = claimed === undefined ? undefined : await road.clientFailures.failed(`client ${claimed}`, exchange.time)
   if (bySource !== undefined) return bySource
   return byClient === undefined ? undefined : reject('too_many_failures', { causes: ['too many failed authentications under this client id'], wait: byClient.wait })
 }

@@ -11,7 +11,7 @@ import type { KeyPairClient } from '../../src/clients/private-key-jwt.js'
 import { readKeySet, type PublicKey } from '../../src/clients/public-key.js'
 import { SeenOnceInMemory } from '../../src/clients/seen-once.js'
 import { answerTokenRequest, type TokenAnswer, type TokenDesk, type TokenRequest } from '../../src/clients/token-endpoint.js'
-import { ephemeralTokenKeys, type TokenKeys } from '../../src/clients/token-keys.js'
+import { newTokenKey, readTokenKeys, type TokenKeys } from '../../src/clients/token-keys.js'
 import { createWorkloads, type WorkloadClient } from '../../src/clients/workload.js'
 
 export const PUBLIC_URL = 'https://gate.example.com'
@@ -71,7 +71,7 @@ export interface WorldParts {
 /** The whole room, put together as the server does it. */
 export async function makeWorld (parts: WorldParts): Promise<World> {
   const set = async (keys: readonly JsonWebKey[]): Promise<readonly PublicKey[]> => (await readKeySet({ keys }, true)).keys
-  const tokenKeys = parts.tokenKeys ?? await ephemeralTokenKeys()
+  const tokenKeys = parts.tokenKeys ?? await readTokenKeys([await newTokenKey()])
   const tokens = createAccessTokens({ publicUrl: PUBLIC_URL, lifetimeSeconds: 600, skewSeconds: 60, keys: tokenKeys, cache: new TokenCache() })
   const proofKeys = new ProofKeys()
   const keyPairs = await Promise.all(parts.keyPairs.map(async entry => ({ ...entry, requireJti: entry.requireJti ?? false, keys: await set(entry.keys) })))
