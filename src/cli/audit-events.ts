@@ -1,10 +1,12 @@
-import { createReadStream } from 'node:fs'
+import { createReadStream, existsSync, readdirSync } from 'node:fs'
 import { open } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { createInterface } from 'node:readline'
 import { Readable } from 'node:stream'
 import { createGunzip } from 'node:zlib'
 import { rotatedFiles } from '../audit/file.js'
 import { parseEvent } from '../audit/parse.js'
+import { workerPath, workersAmong } from '../config/worker-paths.js'
 import type { AuditEvent } from '../domain/event.js'
 import type { Shell } from './shell.js'
 import { count } from './style.js'
@@ -17,11 +19,11 @@ const OWN_LINE = /^\{"event":"narrowgate\.(?:chain|checkpoint|gap|torn)"/
  * The events of audit logs, in the order of the files: JSON lines in any of the gate's formats, gzipped or not, `-` for
  * standard input. Lines that are no events of the gate are counted, and said on stderr at the end.
  *
- * @param options `phases`: also what came before a request's end, intents among it
+ * @param options `phases`: also what came before a request's end, intents among it; `mayBeEmpty`: other logs are read, too
  *
  * @throws UsageFault when a file can't be read, or none of them holds an event
  */
-export async function * auditEvents (shell: Shell, files: readonly string[], options: { readonly phases?: boolean } = {}): AsyncGenerator<AuditEvent> {
+export async function * auditEvents (shell: Shell, files: readonly string[], options: { readonly phases?: boolean, readonly mayBeEmpty?: boolean } = {}): AsyncGenerator<AuditEvent> {
   let events = 0
   let others = 0
   for (const file of files) {
@@ -39,7 +41,7 @@ export async function * auditEvents (shell: Shell, files: readonly string[], opt
     }
   }
   if (others > 0) shell.terminal.err(`narrowgate: ${count(others, 'line')} of ${files.join(', ')} ${others === 1 ? 'is no event' : 'are no events'} of the gate\n`)
-  if (events === 0) throw new UsageFault(`${files.join(', ')} ${files.length === 1 ? 'holds' : 'hold'} no event of the gate's audit log`)
+  if (events === 0 && options.mayBeEmpty !== true) throw new UsageFault(`${files.join(', ')} ${files.length === 1 ? 'holds' : 'hold'} no event of the gate's audit log`)
 }
 
 /** A log as a stream, unzipped. @throws the system's error when it can't be opened */
@@ -65,5 +67,49 @@ async function isGzip (file: string): Promise<boolean> {
 
 /** Each log with the files that the gate put aside from it, oldest first, gzipped ones included; what is named is there once. */
 export function withRotated (files: readonly string[]): string[] {
-  return [...new Set(files.flatMap(file => file === '-' ? [file] : [...rotatedFiles(file), file]))]
+  return chainsOf(files).flat()
+}
+
+/**
+ * The logs that are meant, each process's by itself: what is named, and where a gate of several processes has written
+ * `audit.1.jsonl` and so on in the place of an `audit.jsonl`, all of these. Each is in the order of its chain.
+ */
+export function chainsOf (files: readonly string[]): string[][] {
+  const whole = (file: string): string[] => file === '-' ? [file] : [...rotatedFiles(file), file]
+  const workers = files.flatMap(workerFiles)
+  const named = files.filter(file => file === '-' || existsSync(file) || workerFiles(file).length === 0)
+  return [[...new Set(named.flatMap(whole))], ...workers.filter(file => !named.includes(file)).map(whole)].filter(chain => chain.length > 0)
+}
+
+/** The files of the worker processes whose log is named so. */
+export function workerFiles (file: string): string[] {
+  if (file === '-') return []
+  try {
+    return workersAmong(file, readdirSync(dirname(file))).map(worker => workerPath(file, worker))
+  } catch {
+    return []
+  }
+}
+
+/** The events of logs with all that belongs to them, in the order of time as far as each process's are. */
+export async function * allEvents (shell: Shell, files: readonly string[], options: { readonly phases?: boolean } = {}): AsyncGenerator<AuditEvent> {
+  const chains = chainsOf(files)
+  if (chains.length === 1) { yield * auditEvents(shell, chains[0]!, options); return }
+  const streams = await Promise.all(chains.map(async chain => {
+    const events = auditEvents(shell, chain, { ...options, mayBeEmpty: true })
+    return { events, next: await events.next() }
+  }))
+  let found = 0
+  for (;;) {
+    let first: typeof streams[number] | undefined
+    for (const stream of streams) {
+      if (stream.next.done === true) continue
+      if (first === undefined || stream.next.value.time < (first.next.value as AuditEvent).time) first = stream
+    }
+    if (first === undefined) break
+    found++
+    yield first.next.value as AuditEvent
+    first.next = await first.events.next()
+  }
+  if (found === 0) throw new UsageFault(`${files.join(', ')} ${files.length === 1 ? 'holds' : 'hold'} no event of the gate's audit log`)
 }

@@ -1,6 +1,6 @@
 import { createPlainLines } from '../audit/plain.js'
 import type { AuditEvent, Outcome } from '../domain/event.js'
-import { auditEvents, withRotated } from './audit-events.js'
+import { allEvents } from './audit-events.js'
 import { EXIT } from './exit.js'
 import type { Shell } from './shell.js'
 import { painter, printable, type Paint, type Style } from './style.js'
@@ -35,7 +35,7 @@ export async function query (shell: Shell, files: readonly string[], options: Qu
   const plain = createPlainLines()
   const paint = painter(terminal.color)
   let found = 0
-  for await (const event of auditEvents(shell, withRotated(files), { phases: options.all === true || options.outcome === 'pending' })) {
+  for await (const event of allEvents(shell, files, { phases: options.all === true || options.outcome === 'pending' })) {
     if (event.time < since || event.time >= until || !wanted(event)) continue
     if (options.id !== undefined && event.id !== options.id && event.oktaRequestId !== options.id) continue
     if (options.resource !== undefined && !hasResource(event, options.resource)) continue

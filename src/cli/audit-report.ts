@@ -3,7 +3,7 @@ import type { AuditEvent } from '../domain/event.js'
 import { createUsageCounter, type UnusedRule } from '../policy/usage.js'
 import { expiriesOf, type Expiry } from '../server/expiries.js'
 import type { Loaded } from '../server/load.js'
-import { auditEvents, withRotated } from './audit-events.js'
+import { allEvents } from './audit-events.js'
 import { EXIT } from './exit.js'
 import { loadFiles, type FileOptions } from './files.js'
 import type { Shell } from './shell.js'
@@ -52,7 +52,7 @@ export async function report (shell: Shell, files: readonly string[], options: R
   const policies = [...loaded?.policies?.clients.values() ?? []]
   const usage = createUsageCounter(policies, days, now)
   const clients = new Map<string, ClientReport>()
-  for await (const event of auditEvents(shell, withRotated(files))) {
+  for await (const event of allEvents(shell, files)) {
     usage.add(event)
     if (event.time >= now - days * DAY_MS && event.time <= now) add(clients, event)
   }

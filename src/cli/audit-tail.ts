@@ -1,6 +1,7 @@
 import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseEvent } from '../audit/parse.js'
+import { workerFiles } from './audit-events.js'
 import { chooser, eventText, type EventChoice } from './audit-query.js'
 import { EXIT } from './exit.js'
 import type { Shell } from './shell.js'
@@ -24,20 +25,29 @@ export async function tail (shell: Shell, file: string, options: TailOptions): P
     if (event !== undefined && wanted(event)) shell.terminal.out(`${eventText(event, paint)}\n`)
   }
   const stop = shell.stopSignal()
-  let reader = open(file)
-  for (const line of reader.last(Number(options.lines))) show(line)
+  const workers = workerFiles(file)
+  const readers = (workers.length > 0 ? workers : [file]).map(path => ({ path, reader: open(path) }))
+  const last = readers.flatMap(({ reader }) => reader.last(Number(options.lines)))
+  for (const line of workers.length > 1 ? inTime(last).slice(-Number(options.lines)) : last) show(line)
   while (!stop.aborted) {
-    for (const line of reader.more()) show(line)
-    if (reader.isOld()) {
-      for (const line of reader.more()) show(line)
-      reader.close()
-      reader = open(file)
-      continue
+    let renewed = false
+    for (const one of readers) {
+      for (const line of one.reader.more()) show(line)
+      if (!one.reader.isOld()) continue
+      for (const line of one.reader.more()) show(line)
+      one.reader.close()
+      one.reader = open(one.path)
+      renewed = true
     }
-    await sleep(POLL_MS, undefined, { signal: stop }).catch(() => {})
+    if (!renewed) await sleep(POLL_MS, undefined, { signal: stop }).catch(() => {})
   }
-  reader.close()
+  for (const { reader } of readers) reader.close()
   return EXIT.fine
+}
+
+/** Lines of several processes' logs. */
+function inTime (lines: readonly string[]): string[] {
+  return lines.map(line => ({ line, time: parseEvent(line)?.time ?? 0 })).sort((a, b) => a.time - b.time).map(({ line }) => line)
 }
 
 function open (file: string): { last: (count: number) => string[], more: () => string[], isOld: () => boolean, close: () => void } {

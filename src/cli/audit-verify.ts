@@ -4,7 +4,7 @@ import { createInterface } from 'node:readline'
 import { compactVerify } from 'jose'
 import { readStatement, unchained } from '../audit/chain.js'
 import { verify, type Verdict, type VerifyOptions } from '../audit/verify.js'
-import { openLog, withRotated } from './audit-events.js'
+import { chainsOf, openLog, withRotated } from './audit-events.js'
 import { EXIT } from './exit.js'
 import type { Shell } from './shell.js'
 import { count, painter, printable } from './style.js'
@@ -21,10 +21,26 @@ export async function verifyFiles (shell: Shell, files: readonly string[], optio
   const { terminal } = shell
   const check = options.key === undefined ? undefined : checkerOf(await readKey(options.key))
   const anchors = await readAnchors(shell, options.anchor ?? [], check)
-  const verdict = await verify(logs(shell, withRotated(files)), { check, anchors })
+  const verdicts: Verdict[] = []
+  for (const chain of chainsOf(files)) verdicts.push(await verify(logs(shell, chain), { check, anchors }))
+  const verdict = together(verdicts)
   if (options.json === true) terminal.out(`${JSON.stringify({ ...verdict, anchors: anchors.length }, null, 2)}\n`)
   else print(shell, verdict, anchors.length, check !== undefined)
   return verdict.findings.length > 0 ? EXIT.findings : EXIT.fine
+}
+
+/** Each process of a gate has a chain of its own. */
+function together (verdicts: readonly Verdict[]): Verdict {
+  const sum = (of: (verdict: Verdict) => number): number => verdicts.reduce((total, verdict) => total + of(verdict), 0)
+  return {
+    findings: verdicts.flatMap(({ findings }) => findings),
+    files: sum(one => one.files),
+    events: sum(one => one.events),
+    checkpoints: sum(one => one.checkpoints),
+    kids: [...new Set(verdicts.flatMap(({ kids }) => kids))],
+    signed: verdicts.every(({ signed }) => signed),
+    loose: sum(one => one.loose)
+  }
 }
 
 function print ({ terminal }: Shell, verdict: Verdict, anchors: number, hasKey: boolean): void {
