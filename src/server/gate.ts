@@ -450,7 +450,7 @@ export class Gate {
         draining: this.#draining,
         snapshot: { hash: this.#snapshot.hash, loadedAt: new Date(this.#snapshot.loadedAt).toISOString(), clients: this.#snapshot.policies.size },
         lastLoad: { good: !hasErrors(this.#problems), problems: this.#problems.map(formatProblem) },
-        ...statuses === undefined ? {} : { workers: workers!.places },
+        ...statuses === undefined ? {} : { workers: workers!.places.map(place => ({ ...place, snapshot: (statuses.find(({ worker }) => worker === place.worker)?.detail['snapshot'] as { hash: string } | undefined)?.hash })) },
         credentials: statuses === undefined ? this.#credentials() : ofWorkers(statuses, 'credentials'),
         secretStores: [...this.#stores.status()].map(({ store, name, good, reason }) => ({ store, secret: name, good, reason })),
         limits: this.#kept.status,

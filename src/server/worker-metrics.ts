@@ -44,6 +44,8 @@ export const ACROSS: Readonly<Record<string, 'min' | 'max' | 'sum'>> = {
   narrowgate_replay_store_unanswered: 'sum',
   narrowgate_secret_store_good: 'min',
   narrowgate_secret_age_seconds: 'max',
+  narrowgate_telemetry_up: 'min',
+  narrowgate_telemetry_spans: 'sum',
   narrowgate_workers: 'sum',
   narrowgate_worker_restarts: 'sum'
 }
