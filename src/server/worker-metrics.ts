@@ -46,6 +46,8 @@ export const ACROSS: Readonly<Record<string, 'min' | 'max' | 'sum'>> = {
   narrowgate_secret_age_seconds: 'max',
   narrowgate_telemetry_up: 'min',
   narrowgate_telemetry_spans: 'sum',
+  narrowgate_key_last_used_timestamp_seconds: 'max',
+  narrowgate_key_outside_network: 'sum',
   narrowgate_workers: 'sum',
   narrowgate_worker_restarts: 'sum'
 }
