@@ -74,7 +74,7 @@ export async function keptOutAct (world: DemoWorld, client: DemoClient, stop: Ab
     get('a key with a typing error', `/api/v1/users/${user}`, `${portal.slice(0, -1)}${portal.endsWith('0') ? '1' : '0'}`, 401),
     get('an Okta token', `/api/v1/users/${user}`, '00aBcDeFgHiJkLmNoPqRsTuVwXyZ0123456789abcd', 401),
     get('from the wrong network', `/api/v1/users/${user}`, elsewhere, 403),
-    get('after the policy\'s last day', `/api/v1/users/${user}`, expired, 403),
+    get('after the policy\'s last day', `/api/v1/users/${user}`, expired, 401),
     get('the gate\'s own account', '/api/v1/users/me', directory, 403),
     { name: 'revoke the gate\'s token', method: 'DELETE', target: '/api/v1/api-tokens/current', key: directory, expected: 403 },
     get('the gate\'s own service app', `/api/v1/apps/${GATE_CLIENT_ID}`, directory, 403),

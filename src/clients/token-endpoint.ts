@@ -74,7 +74,7 @@ export async function answerTokenRequest (request: TokenRequest, desk: TokenDesk
   const about = { client, claimed: client.id }
   const named = parameters.get('client_id')
   if (named !== undefined && named !== client.id) return { ...invalidClient('client_id is not the client of the client_assertion'), ...about }
-  if (entry.policyExpiresAt !== undefined && now >= entry.policyExpiresAt) return { ...denied('the policy of this client has expired', reject('policy_expired')), ...about }
+  if (entry.policyExpiresAt !== undefined && now >= entry.policyExpiresAt) return { ...refuse(401, 'invalid_client', 'the policy of this client has expired: ask its operators to extend it', reject('policy_expired')), ...about }
   if (!desk.allowsSource(client)) return { ...denied('this client may not call from this network address', reject('network', { detail: 'a valid key of this client came from outside its networks' })), ...about }
   return { ...await bindAndIssue(request, desk, asserted, parameters.get('scope'), now), ...about }
 }

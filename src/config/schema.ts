@@ -184,7 +184,7 @@ export const configSchema = strict({
     bodyLimitBytes: Type.Integer({ minimum: 1024, maximum: 104_857_600, default: 1_048_576, errorMessage: 'must be bytes, 1024 to 104857600' }),
     bodyMemoryBytes: Type.Integer({ minimum: 1_048_576, maximum: 8_589_934_592, default: 67_108_864, errorMessage: 'must be bytes, 1048576 to 8589934592' }),
     maxConnections: connections(1000),
-    maxConnectionsPerAddress: connections(250),
+    maxConnectionsPerAddress: connections(500),
     maxRequests: Type.Integer({ minimum: 1, maximum: 100_000, default: 1000, errorMessage: 'must be a number of requests, 1 to 100000' }),
     shedAfterMs: milliseconds(250)
   }),

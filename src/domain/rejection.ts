@@ -17,7 +17,7 @@ export const rejections = {
   no_credential: { status: 401, errorCode: 'E0000011', message: 'No Narrowgate client key was presented. Send it as "Authorization: SSWS <key>" or "Authorization: Bearer <key>".' },
   bad_credential: { status: 401, errorCode: 'E0000011', message: 'The Narrowgate client key is not valid.' },
   network: { status: 403, errorCode: 'E0000006', message: 'This client may not call from this network address.' },
-  policy_expired: { status: 403, errorCode: 'E0000006', message: 'The policy of this client has expired.' },
+  policy_expired: { status: 401, errorCode: 'E0000011', message: 'The policy of this client has expired.' },
   unknown_path: { status: 403, errorCode: 'E0000006', message: 'No Okta operation is known under this path.' },
   no_rule: { status: 403, errorCode: 'E0000006', message: 'The policy of this client has no rule that allows this operation.' },
   where: { status: 403, errorCode: 'E0000006', message: 'A path parameter is not one that the policy of this client allows.' },

@@ -181,7 +181,7 @@ t.test('every bad form is refused with the right code', async t => {
     ['a password', { parameters: { grant_type: 'password', client_assertion: good } }, 400, 'unsupported_grant_type'],
     ['scope twice', { parameters: { client_assertion: good }, query: [{ name: 'scope', value: 'okta.users.read', ambiguous: false }] }, 400, 'invalid_request'],
     ['another client_id', { parameters: { client_assertion: good, client_id: 'careful' } }, 401, 'invalid_client'],
-    ['expired policy', { parameters: { client_assertion: await sign(own, assertionClaims('over')) } }, 403, 'access_denied']
+    ['expired policy', { parameters: { client_assertion: await sign(own, assertionClaims('over')) } }, 401, 'invalid_client']
   ]
   for (const [name, request, status, error] of table) {
     const answer = await world.token(request)

@@ -114,7 +114,7 @@ t.test('without trustedProxies, X-Forwarded-For means nothing; an IPv6 peer is i
 
 t.test('an expired policy is refused with its day', async t => {
   const { status, causes, event } = await walk(request(LIST, past.key))
-  t.equal(status, 403)
+  t.equal(status, 401)
   t.match(causes, /2020-01-01/)
   t.equal(event['reason'], 'policy_expired')
 })
