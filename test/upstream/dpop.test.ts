@@ -92,7 +92,7 @@ t.test('a proof is what RFC 9449 asks for, a new one for each call', async t => 
 t.test('calls pass an org that enforces DPoP, through a nonce and a token expiry', async t => {
   const key = newKey()
   const { emulator, app, clock, tokenCalls } = await org(t, { registered: [key.jwk], keys: () => [key.secret] })
-  const { port, results } = await gate(t, { org: emulator.url, credentials: { upstream: app }, pool: { connections: 40 } })
+  const { port, results } = await gate(t, { org: emulator.url, credentials: { upstream: app }, pool: { connections: 40 }, call: { timeouts: { connectMs: 10_000, headersMs: 10_000, idleMs: 10_000 } } })
   const wave = async (): Promise<void> => { await Promise.all(Array.from({ length: 50 }, async (_, i) => await ask(port, { path: `/api/v1/users?limit=${i + 1}` }))) }
   for (let i = 0; i < 8; i++) {
     await wave()
