@@ -14,7 +14,7 @@ class RelayedCall implements LimitCall {
   readonly level?: Level
   readonly signal = { aborted: false }
 
-  constructor (shape: CallShape, readonly user: string | undefined, readonly waitMs: number | undefined) {
+  constructor (shape: CallShape, readonly user: string | undefined, readonly waitMs: number | undefined, readonly again: boolean) {
     this.plan = shape.plan
     this.credential = shape.credential
     this.client = shape.client
@@ -47,7 +47,7 @@ export class LimitDesk {
     switch (step[0]) {
       case 'define': this.#shapes.set(step[1], step[2]); return
       case 'forget': this.#shapes.clear(); return
-      case 'reserve': this.#reserve(step[1], step[2], step[3] ?? undefined, step[4] ?? undefined); return
+      case 'reserve': this.#reserve(step[1], step[2], step[3] ?? undefined, step[4] ?? undefined, step[5] === 1); return
       case 'settle': { const ticket = this.#tickets.get(step[1]); if (ticket !== undefined) this.#settle(ticket, step[2]); return }
       case 'release': this.#end(step[1], (ticket, now) => { this.#store.release(ticket, now) }); return
       case 'cancel': this.#end(step[1], (ticket, now) => { this.#store.cancel(ticket, now) }); return
@@ -69,10 +69,10 @@ export class LimitDesk {
     this.#tickets.clear()
   }
 
-  #reserve (id: number, shapeId: number, user: string | undefined, waitMs: number | undefined): void {
+  #reserve (id: number, shapeId: number, user: string | undefined, waitMs: number | undefined, again: boolean): void {
     const shape = this.#shapes.get(shapeId)
     if (shape === undefined) throw new Error('a worker speaks of a shape that it has not defined')
-    const call = new RelayedCall(shape, user, waitMs)
+    const call = new RelayedCall(shape, user, waitMs, again)
     const asked = this.#store.reserve(call, this.#clock())
     if (!(asked instanceof Promise)) { this.#decided(id, asked); return }
     this.#waiting.set(id, call)

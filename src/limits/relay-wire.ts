@@ -21,7 +21,7 @@ export type Taught = readonly [] | readonly [number, 0 | 1] | readonly [number, 
 export type RelayStep =
   | readonly ['define', number, CallShape]
   | readonly ['forget']
-  | readonly ['reserve', number, number, string | null, number | null]
+  | readonly ['reserve', number, number, string | null, number | null, (0 | 1)?]
   | readonly ['settle', number, Taught]
   | readonly ['release', number]
   | readonly ['cancel', number]

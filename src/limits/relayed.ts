@@ -71,7 +71,8 @@ export class RelayedStore implements LimitStore {
     return new Promise(resolve => {
       this.#asked.set(id, { call, resolve, untilMs: at + RELAY_TIMEOUT_MS, late: false, told: false })
       this.#lookLater()
-      this.#options.push(['reserve', id, this.#shape(call), call.user ?? null, call.waitMs ?? null])
+      const step = ['reserve', id, this.#shape(call), call.user ?? null, call.waitMs ?? null] as const
+      this.#options.push(call.again === true ? [...step, 1] : step)
     })
   }
 

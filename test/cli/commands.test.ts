@@ -63,7 +63,7 @@ t.test('every command explains itself', async t => {
 
 t.test('docs/operations.md is true of the code', async t => {
   const guide = readFileSync('docs/operations.md', 'utf8')
-  const source = ['gauges', 'metrics'].map(name => readFileSync(`src/server/${name}.ts`, 'utf8')).join('')
+  const source = ['gauges', 'metrics', 'worker-status'].map(name => readFileSync(`src/server/${name}.ts`, 'utf8')).join('')
   const metrics = [...source.matchAll(/(?:name: |new Durations\()'(narrowgate_\w+)'/g)].map(match => match[1]!)
   t.ok(metrics.length > 10)
   for (const name of metrics) t.match(guide, new RegExp(`\\b${name}\\b`), `it names ${name}`)
