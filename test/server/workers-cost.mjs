@@ -32,7 +32,7 @@ upstreams:
   default:
     org: http://127.0.0.1:${upstream.address().port}
     credential: { apiToken: { value: { env: OKTA_API_TOKEN }, exception: { ticket: B-1, approvedBy: bench, expires: 2099-01-01 } } }
-limits: { org: { '*': 10000000 }, concurrency: 1000 }
+limits: { org: { '*': 1000000 }, concurrency: 1000 }
 audit: { sinks: [{ file: { path: ./audit.jsonl, format: plain, chain: false } }] }
 workers: ${workers}
 `)
