@@ -61,9 +61,10 @@ export function createDelivery (backlog: Backlog, sender: Sender, timing: Timing
       again = false
       for (let waiting = await backlog.next(); waiting !== undefined && !state.stopped; waiting = await backlog.next()) {
         try {
-          await sendAll(waiting.lines)
+          const taken = await sendAll(waiting.lines)
           await backlog.done(waiting)
-          delivered += waiting.lines.length
+          delivered += taken
+          rejected += waiting.lines.length - taken
           error = undefined
           pause = 0
         } catch (thrown) {
@@ -74,19 +75,19 @@ export function createDelivery (backlog: Backlog, sender: Sender, timing: Timing
     } while (again && !state.stopped)
   }
 
-  async function sendAll (lines: readonly string[]): Promise<void> {
+  /** How many were taken; the rest was put aside. */
+  async function sendAll (lines: readonly string[]): Promise<number> {
     try {
       await sender.send(lines)
+      return lines.length
     } catch (thrown) {
       if (!(thrown instanceof SendFault) || !thrown.permanent) throw thrown
       if (lines.length === 1) {
         await backlog.reject(lines)
-        rejected++
-        return
+        return 0
       }
       const half = Math.ceil(lines.length / 2)
-      await sendAll(lines.slice(0, half))
-      await sendAll(lines.slice(half))
+      return await sendAll(lines.slice(0, half)) + await sendAll(lines.slice(half))
     }
   }
 

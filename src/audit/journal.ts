@@ -46,7 +46,7 @@ export interface JournalOptions {
   readonly maxAgeMs?: number
   /** lines that a new file has to hold: intents of requests that are not over */
   readonly carry?: () => readonly string[]
-  /** a line of the journal's own, or one that was carried over, is in the file */
+  /** a line of the journal's own, or one that was carried over, is in the file or on its way */
   readonly onExtra?: (line: string) => void
   /** what was waiting has been tried */
   readonly onWritten?: () => void
@@ -85,6 +85,7 @@ export class Journal implements DurableSink {
   #written = 0
   #dropped = 0
   #unreported = 0
+  #gaps = 0
   #size = 0
   #since = 0
   #opened = false
@@ -106,20 +107,21 @@ export class Journal implements DurableSink {
   }
 
   get status (): SinkStatus {
-    return { healthy: !this.#closed && this.#error === undefined && !this.#late && !this.#isFull(), written: this.#written, spooled: this.#pending.length, dropped: this.#dropped, error: this.#error ?? (this.#late ? 'ETIMEDOUT' : undefined) }
+    return { healthy: !this.#closed && this.#error === undefined && !this.#late && !this.#isFull(), written: this.#written, spooled: this.#pending.length, dropped: this.#dropped, extra: this.#gaps, used: Math.max(this.#pending.length / this.#bounds.lines, this.#pendingBytes / this.#bounds.bytes), error: this.#error ?? (this.#late ? 'ETIMEDOUT' : undefined) }
   }
 
-  write (line: string): void {
-    if (this.#closed || this.#isFull()) { this.#dropped++; this.#unreported++; return }
+  /** @returns false: there was no room, it is counted as dropped */
+  write (line: string): boolean {
+    if (this.#closed || this.#isFull()) { this.#dropped++; this.#unreported++; return false }
     if (this.#unreported > 0) this.#reportGap()
     this.#push(line)
     this.#schedule()
+    return true
   }
 
   async writeDurable (line: string): Promise<boolean> {
     const { healthy } = this.status
-    this.write(line)
-    if (!healthy) return false
+    if (!this.write(line) || !healthy) return false
     return await new Promise(resolve => { this.#waiters.push({ line: this.#accepted, resolve }) })
   }
 
@@ -185,8 +187,11 @@ export class Journal implements DurableSink {
   }
 
   #reportGap (): void {
-    this.#push(gapLine(this.#unreported, this.timing.now()))
+    const gap = gapLine(this.#unreported, this.timing.now())
     this.#unreported = 0
+    this.#gaps++
+    this.#push(gap)
+    this.options.onExtra?.(gap)
   }
 
   /** Opens what is not open, and goes on in a new file when that is due. A file that is being flushed stays. */
@@ -230,13 +235,19 @@ export class Journal implements DurableSink {
       if (this.options.chain !== undefined) this.#goOn(found, before)
       if (found.torn > 0) this.#append(`${JSON.stringify({ event: 'narrowgate.torn', version: 1, bytes: found.torn, time: new Date(this.timing.now()).toISOString() })}\n`)
       // Only a file that follows another: what was open at a start is what recovery is about.
-      if (this.#followed) for (const line of this.options.carry?.() ?? []) this.#append(line)
+      if (this.#followed) this.#carry()
       this.#followed = true
     } catch (thrown) {
       this.#chain = before
       this.#release()
       throw thrown
     }
+  }
+
+  /** Intents that wait to be written come in their turn, not before what was recorded earlier. */
+  #carry (): void {
+    const waiting = new Set(this.#pending)
+    for (const line of this.options.carry?.() ?? []) if (!waiting.has(line)) this.#append(line)
   }
 
   #goOn ({ chain: known, size }: Opened, before: Chain | undefined): void {

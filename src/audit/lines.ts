@@ -23,6 +23,10 @@ export interface SinkStatus {
   readonly spooled: number
   /** lines that were lost because the queue was full */
   readonly dropped: number
+  /** of written and spooled: lines that are no events of this process, such as gaps and what an earlier one has left */
+  readonly extra: number
+  /** how much of the room for what waits is taken, 0 … 1 */
+  readonly used: number
   /** lines that a collector refuses for what they hold; kept aside */
   readonly rejected?: number
   /** the system's code of the last error, e.g. ENOSPC */
@@ -81,6 +85,7 @@ export function createLines (name: string, target: Target, timing: Timing, bound
   let written = 0
   let dropped = 0
   let unreported = 0
+  let gaps = 0
   let closed = false
 
   const isWaiting = () => queue.length > 0 || text !== ''
@@ -101,6 +106,7 @@ export function createLines (name: string, target: Target, timing: Timing, bound
   function reportGap (): void {
     text += gapLine(unreported, timing.now())
     textLines++
+    gaps++
     unreported = 0
   }
 
@@ -203,7 +209,7 @@ export function createLines (name: string, target: Target, timing: Timing, bound
     write,
     flush,
     reopen () { restart(); flush() },
-    get status () { return { healthy: isHealthy(), written, spooled: queuedLines + textLines, dropped, error } },
+    get status () { return { healthy: isHealthy(), written, spooled: queuedLines + textLines, dropped, extra: gaps, used: Math.max((queuedLines + textLines) / bounds.lines, (queuedBytes + text.length) / bounds.bytes), error } },
     close
   }
 }

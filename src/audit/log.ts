@@ -20,8 +20,12 @@ export interface Outlet {
 
 /** Where every request ends up. No method throws. */
 export interface AuditLog {
-  /** Serialises the event now; it is written when this turn of the event loop ends. */
-  record (event: AuditEvent): void
+  /**
+   * Serialises the event now; it is written when this turn of the event loop ends.
+   *
+   * @param flood true: others like it of the same source are put together, ten seconds in one event with their number
+   */
+  record (event: AuditEvent, flood?: boolean): void
   /**
    * Before a write is forwarded: its intent. Undefined when no sink asks for one; else true when every sink that does
    * has it on the disk, false when one can't.
@@ -35,6 +39,8 @@ export interface AuditLog {
   flush (): void
   /** false: some sink does not take lines at the moment; the server refuses writes then */
   readonly healthy: boolean
+  /** true: a sink that has promised to lose nothing has room for nothing more; the server refuses reads, too */
+  readonly full: boolean
   /** events recorded since the start */
   readonly made: number
   /** events that are part of another one's count */
@@ -49,6 +55,10 @@ export interface AuditLog {
   close (deadlineMs?: number): Promise<void>
 }
 
+/** Part of a sink's room from which refusals for want of room are put together, and from which reads are refused, too. */
+const FOLD_FROM = 0.95
+const FULL_FROM = 0.98
+
 /** Refused guesses that get a line each since the start; a flood beyond that is summed up. */
 const LINES_OF_GUESSES = 1000
 
@@ -58,9 +68,21 @@ export function createAuditLog (targets: readonly (Sink | Outlet)[], redact?: (e
   const outlets = targets.map((target): Outlet & { made: number } => ({ ...'sink' in target ? target : { sink: target, serialize: plain, required: false, anchors: false }, made: 0 }))
   const promised = outlets.filter(outlet => outlet.required && 'writeDurable' in outlet.sink)
   const open = new Map<string, AuditEvent>()
-  const summary = createSummary(processTiming, write)
+  const summary = createSummary(processTiming, write, () => used() < FOLD_FROM)
   let made = 0
   let guesses = 0
+
+  function used (): number {
+    let most = 0
+    for (const { sink } of promised) most = Math.max(most, sink.status.used)
+    return most
+  }
+
+  /** What would fill the log, and says the same again and again. */
+  function isFlood ({ reason, stage }: AuditEvent): boolean {
+    if (reason === 'too_many_failures') return ++guesses > LINES_OF_GUESSES
+    return reason === 'audit_unavailable' && stage === 'record' && used() >= FOLD_FROM
+  }
 
   /** One line per format, whatever the number of sinks. */
   function write (event: AuditEvent): void {
@@ -76,11 +98,11 @@ export function createAuditLog (targets: readonly (Sink | Outlet)[], redact?: (e
   }
 
   return {
-    record (event) {
+    record (event, flood = false) {
       made++
       if (event.phase === undefined) {
         if (open.size > 0) open.delete(event.id)
-        if (event.reason === 'too_many_failures' && ++guesses > LINES_OF_GUESSES && summary.take(event)) return
+        if ((flood || isFlood(event)) && summary.take(event)) return
       }
       write(event)
     },
@@ -103,10 +125,11 @@ export function createAuditLog (targets: readonly (Sink | Outlet)[], redact?: (e
     flush () { for (const { sink } of outlets) sink.flush() },
     wantsIntents: promised.length > 0,
     get healthy () { return outlets.every(({ sink }) => sink.status.healthy) },
+    get full () { return promised.length > 0 && used() >= FULL_FROM },
     get made () { return made },
     get folded () { return summary.folded },
     get open () { return open },
-    get sinks () { return outlets.map(({ sink, made }) => ({ name: sink.name, made, ...sink.status })) },
+    get sinks () { return outlets.map(({ sink, made }) => { const { extra, ...status } = sink.status; return { name: sink.name, ...status, extra, made: made + extra } }) },
     reopen () { for (const { sink } of outlets) sink.reopen() },
     async close (deadlineMs) {
       summary.flush()

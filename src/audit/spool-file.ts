@@ -38,6 +38,7 @@ export class Spool implements DurableSink {
   readonly #journal: Journal
   readonly #delivery: Delivery
   #waiting: number
+  #extra: number
   #bytes: number
   #dropped = 0
   #unreported = 0
@@ -49,19 +50,22 @@ export class Spool implements DurableSink {
     this.#cursor = readCursor(join(options.folder, 'cursor.json'))
     const { lines, bytes } = this.#measure()
     this.#waiting = lines
+    this.#extra = lines
     this.#bytes = bytes
     this.#delivery = createDelivery(this.#backlog(), sender, processTiming, random)
-    this.#journal = new Journal(name, fileDisk(this.#path), processTiming, { maxBytes: SEGMENT_BYTES, carry: options.carry, onExtra: line => { this.#count(line) }, onWritten: () => { this.#delivery.wake() } })
+    this.#journal = new Journal(name, fileDisk(this.#path), processTiming, { maxBytes: SEGMENT_BYTES, carry: options.carry, onExtra: line => { this.#extra++; this.#count(line) }, onWritten: () => { this.#delivery.wake() } })
     this.#delivery.wake()
   }
 
   get status (): SinkStatus {
-    const { healthy, error } = this.#journal.status
+    const { healthy, error, used } = this.#journal.status
     return {
       healthy: healthy && this.#bytes < this.options.maxBytes * SOFT_PART,
       written: this.#delivery.delivered,
       spooled: this.#waiting,
       dropped: this.#dropped,
+      extra: this.#extra,
+      used: Math.max(used, this.#bytes / this.options.maxBytes),
       rejected: this.#delivery.rejected,
       error: error ?? (this.#bytes >= this.options.maxBytes * SOFT_PART ? 'ENOSPC' : undefined),
       collector: this.#delivery.error
@@ -69,13 +73,16 @@ export class Spool implements DurableSink {
   }
 
   write (line: string): void {
-    if (this.#takes(line)) this.#journal.write(line)
+    if (this.#takes(line) && !this.#journal.write(line)) this.#isLost(line)
   }
 
   async writeDurable (line: string): Promise<boolean> {
     const { healthy } = this.status
     if (!this.#takes(line)) return false
-    return await this.#journal.writeDurable(line) && healthy
+    const { dropped } = this.#journal.status
+    const durable = this.#journal.writeDurable(line)
+    if (this.#journal.status.dropped > dropped) this.#isLost(line)
+    return await durable && healthy
   }
 
   flush (): void { this.#journal.flush() }
@@ -96,6 +103,13 @@ export class Spool implements DurableSink {
     return true
   }
 
+  /** The file could not be written for so long that the queue in front of it is full; it says so itself. */
+  #isLost (line: string): void {
+    this.#bytes -= Buffer.byteLength(line)
+    this.#waiting--
+    this.#dropped++
+  }
+
   #count (line: string): void {
     this.#bytes += Buffer.byteLength(line)
     this.#waiting++
@@ -105,8 +119,9 @@ export class Spool implements DurableSink {
   #reportGap (): void {
     const gap = gapLine(this.#unreported, processTiming.now())
     this.#unreported = 0
+    this.#extra++
     this.#count(gap)
-    this.#journal.write(gap)
+    if (!this.#journal.write(gap)) this.#isLost(gap)
   }
 
   /** The files, oldest first, the one that grows last. */

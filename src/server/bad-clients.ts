@@ -32,7 +32,14 @@ export function listenForBadClients (server: Server, road: Road, log: Logger): v
     const socket = response.socket
     if (socket !== null) close(road, socket, reject('bad_header', { causes: ['the only expectation that is met is 100-continue'] }), request, response)
   })
-  server.on('tlsClientError', (error) => { log.debug({ code: (error as NodeJS.ErrnoException).code }, 'a TLS handshake failed') })
+  server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: Socket) => {
+    log.debug({ code: error.code }, 'a TLS handshake failed')
+    // Who merely left has said nothing wrong: balancers look in like that.
+    if (error.code !== 'ECONNRESET') noRequest(road, socket.remoteAddress, reject('bad_framing', { detail: `TLS: ${error.code}` }))
+  })
+  server.on('drop', ({ remoteAddress, id }: { remoteAddress?: string, id?: string } = {}) => {
+    noRequest(road, remoteAddress, reject('overloaded', { detail: 'a connection too many: closed before it could ask for anything' }), id)
+  })
   server.on('dropRequest', (request, socket) => { close(road, socket as Socket, reject('overloaded'), request) })
 }
 
@@ -66,6 +73,14 @@ function close (road: Road, socket: Duplex, rejection: Rejection, request?: Inco
   if (socket.writable && ours) write(socket, exchange, rejection)
   else socket.destroy()
   recordEvent(road, exchange)
+}
+
+/** What ends before there is a request, and may come by the thousand: an event for the first of a source, then one every ten seconds. */
+function noRequest (road: Road, address: string | undefined, rejection: Rejection, id: string = randomUUID()): void {
+  const snapshot = road.snapshot()
+  const exchange: GateExchange = new Exchange(snapshot, id, road.now(), road.clock(), '', '', sourceOf(road, snapshot, address))
+  exchange.rejection = rejection
+  recordEvent(road, exchange, true)
 }
 
 function unread (road: Road, socket: Socket, request: IncomingMessage | undefined): GateExchange {

@@ -126,7 +126,7 @@ function originalTarget (request: IncomingMessage & { originalUrl?: string }): s
 function gateIsShut (road: Road, exchange: GateExchange, { maxRequests }: ListenerCaps): Rejection | undefined {
   if (road.draining()) return reject('draining')
   if (road.long.count > maxRequests || road.shedding() === 'everyone') return reject('overloaded')
-  if (exchange.method !== 'GET' && !road.auditHealthy()) return reject('audit_unavailable')
+  if (exchange.method === 'GET' ? road.auditFull() : !road.auditHealthy()) return reject('audit_unavailable')
   return undefined
 }
 

@@ -96,12 +96,12 @@ export function intend (road: Road, exchange: GateExchange): Promise<boolean> | 
   return road.intend({ ...toEvent(exchange, road.clock()), phase: 'intent', outcome: 'pending' })
 }
 
-/** Writes the event of an exchange and counts it; a second call does nothing. */
-export function recordEvent (road: Road, exchange: GateExchange): void {
+/** Writes the event of an exchange and counts it; a second call does nothing. @param flood see AuditLog.record */
+export function recordEvent (road: Road, exchange: GateExchange, flood = false): void {
   if (exchange.recorded) return
   exchange.recorded = true
   road.long.end(exchange)
-  road.record(toEvent(exchange, road.clock()))
+  road.record(toEvent(exchange, road.clock()), flood)
   road.metrics.count(exchange)
   road.keyUses.note(exchange)
   road.telemetry?.end(exchange, road.clock())

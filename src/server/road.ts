@@ -23,7 +23,8 @@ export interface Road {
   readonly clientFailures: FailureCount
   /** ids of proofs and assertions, which may be used once */
   readonly seen: SeenOnce
-  readonly record: (event: AuditEvent) => void
+  /** `flood`: see AuditLog.record */
+  readonly record: (event: AuditEvent, flood?: boolean) => void
   /** whether some audit sink wants the intent of a write before it is forwarded */
   readonly wantsIntents: boolean
   /** before a write is forwarded: is its intent on the disk; undefined: nobody asks for that */
@@ -39,6 +40,8 @@ export interface Road {
   /** absent: nobody asks for traces */
   readonly telemetry?: Telemetry
   readonly auditHealthy: () => boolean
+  /** not even a read can be recorded */
+  readonly auditFull: () => boolean
   readonly draining: () => boolean
   /** epoch milliseconds, wall clock */
   readonly now: () => number

@@ -1,24 +1,29 @@
-// What issue 7 asks to be shown, at length: kill -9 under writes, and a collector that is away for minutes.
-//   node test/replay/outage.mjs [--kills 50] [--per-second 500] [--away-seconds 600]
+// What the audit log promises, at length: kill -9 under writes, a collector that is away for minutes, a spool that fills up.
+//   npm run test:audit -- [--kills 50] [--per-second 500] [--away-seconds 600] [--away-per-second 500] [--full-seconds 30]
+// 0 leaves a part out. Figures on stdout; exit 1 when a promise was broken.
 import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createReadStream, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, request, Agent } from 'node:http'
 import { once } from 'node:events'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { gunzipSync } from 'node:zlib'
 import { freePort, root, startGate } from '../support/gate-process.mjs'
 import { auditFiles, killRounds, readOutcomes, startUpstream } from '../support/kill-rounds.mjs'
 
-const { values } = parseArgs({ options: { kills: { type: 'string', default: '50' }, 'per-second': { type: 'string', default: '500' }, 'away-seconds': { type: 'string', default: '600' } } })
+const { values } = parseArgs({ options: { kills: { type: 'string', default: '50' }, 'per-second': { type: 'string', default: '500' }, 'away-seconds': { type: 'string', default: '600' }, 'away-per-second': { type: 'string' }, 'full-seconds': { type: 'string', default: '30' } } })
 const perSecond = Number(values['per-second'])
+const awayPerSecond = Number(values['away-per-second'] ?? perSecond)
 const { newKey } = await import(path.join(root, 'dist/clients/api-key.js'))
 const { key, sha256 } = newKey(randomBytes)
 const folder = mkdtempSync(path.join(tmpdir(), 'narrowgate-outage-'))
 const narrowgate = (...words) => execFileSync(process.execPath, [path.join(root, 'dist/main.js'), ...words], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
+/** A gate under such load holds some 160 MB; what grew with the outage would be beyond this after minutes. */
+const MOST_MEMORY_MB = 400
 let failures = 0
 const report = (good, text) => { console.log(`${good ? 'ok' : 'NOT OK'}  ${text}`); if (!good) failures++ }
 
@@ -50,66 +55,100 @@ async function kills () {
   const paths = new Set(intents.values())
   const missing = [...upstream.received].filter(each => !paths.has(each))
   report(missing.length === 0, `${values.kills} kills, ${sent} writes tried, ${answered} answered, ${upstream.received.size} reached Okta; without an intent: ${missing.length}`)
-  report([...intents.keys()].every(id => ends.has(id)), `${intents.size} intents, each with an end; unknown: ${[...ends.values()].filter(outcome => outcome === 'unknown').length}`)
+  const endless = [...intents.keys()].filter(id => !ends.has(id))
+  report(endless.length === 0, `${intents.size} intents; without an end: ${endless.length}; unknown: ${[...ends.values()].filter(outcome => outcome === 'unknown').length}`)
   const verdict = JSON.parse(narrowgate('audit', 'verify', path.join(folder, 'audit.jsonl'), '--key', path.join(folder, 'key.pem'), '--json'))
   report(verdict.findings.length === 0 && verdict.signed, `chain over ${verdict.files} files, ${verdict.events} events, ${verdict.checkpoints} signed statements`)
   upstream.close()
 }
 
-/** A collector that is away under load. */
-async function outage () {
-  const upstream = await startUpstream()
+/** A collector whose answers can be switched to 503, and what it has taken, in its order. */
+async function startCollector () {
   const got = []
-  let away = true
-  const collector = createServer((incoming, answer) => {
+  const state = { away: true }
+  const server = createServer((incoming, answer) => {
     const chunks = []
     incoming.on('data', chunk => { chunks.push(chunk) }).on('end', () => {
-      if (away) { answer.writeHead(503).end(); return }
+      if (state.away) { answer.writeHead(503).end(); return }
       for (const line of gunzipSync(Buffer.concat(chunks)).toString().trim().split('\n')) { const event = JSON.parse(line); if (event.class_uid === 6003) got.push(event.metadata.uid) }
       answer.writeHead(200).end()
     })
   }).listen(0, '127.0.0.1')
-  await once(collector, 'listening')
-  writeFileSync(path.join(folder, 'hmac'), randomBytes(32).toString('hex'))
-  const port = await freePort()
-  const gate = await startGate(config(upstream.origin, port, `[{ file: { path: ./outage.jsonl, format: ocsf, chain: true, delivery: required } }, { https: { url: 'http://127.0.0.1:${collector.address().port}/', hmacKey: { file: hmac }, format: ocsf, delivery: required, maxSpoolBytes: 1000000000 } }]`), { env: { TOKEN: 'x' } })
+  await once(server, 'listening')
+  return { got, state, port: server.address().port, close: () => { server.closeAllConnections(); server.close() } }
+}
+
+/** Writes at a rate for so long; what was answered, and the most memory that the gate held. */
+async function load (gate, port, name, seconds, rate) {
   const agent = new Agent({ keepAlive: true, maxSockets: 200 })
   const tally = {}
   let open = 0
   let peak = 0
   const rss = () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${gate.pid}/status`, 'utf8'))[1]) / 1024
   const began = Date.now()
-  for (let number = 0; Date.now() - began < Number(values['away-seconds']) * 1000;) {
-    for (const due = (Date.now() - began) * perSecond / 1000; number < due && open < 1000; number++) {
+  for (let number = 0; Date.now() - began < seconds * 1000;) {
+    for (const due = (Date.now() - began) * rate / 1000; number < due && open < 1000; number++) {
       open++
-      request({ host: '127.0.0.1', port, agent, method: 'POST', path: `/api/v1/users/o${number}/lifecycle/deactivate`, headers: { authorization: `SSWS ${key}`, 'content-length': 0 } }, answer => {
+      request({ host: '127.0.0.1', port, agent, method: 'POST', path: `/api/v1/users/${name}${number}/lifecycle/deactivate`, headers: { authorization: `SSWS ${key}`, 'content-length': 0 } }, answer => {
         tally[answer.statusCode] = (tally[answer.statusCode] ?? 0) + 1
         answer.resume().on('end', () => { open-- })
-      }).on('error', () => { open-- }).end()
+      }).on('error', () => { tally.error = (tally.error ?? 0) + 1; open-- }).end()
     }
-    if (number % 100 === 0) peak = Math.max(peak, rss())
+    peak = Math.max(peak, rss())
     await sleep(2)
   }
   while (open > 0) await sleep(10) // eslint-disable-line no-unmodified-loop-condition
-  peak = Math.max(peak, rss())
-  away = false
+  agent.destroy()
+  return { tally, peak: Math.max(peak, rss()) }
+}
+
+/** A collector that is away under load, then back. With a small spool writes have to be refused, and nothing may be missing all the same. */
+async function outage (name, seconds, rate, maxSpoolBytes) {
+  const upstream = await startUpstream()
+  const collector = await startCollector()
+  writeFileSync(path.join(folder, 'hmac'), randomBytes(32).toString('hex'))
+  const port = await freePort()
+  const gate = await startGate(config(upstream.origin, port, `[{ file: { path: ./${name}.jsonl, delivery: required } }, { https: { url: 'http://127.0.0.1:${collector.port}/${name}', hmacKey: { file: hmac }, delivery: required, maxSpoolBytes: ${maxSpoolBytes} } }]`), { env: { TOKEN: 'x' } })
+  const { tally, peak } = await load(gate, port, name, seconds, rate)
   const sink = async () => JSON.parse(await (await fetch(`${gate.adminUrl}/readyz`)).text()).audit.sinks[1]
+  const before = await sink()
+  collector.state.away = false
   const back = Date.now()
   while ((await sink()).spooled > 0 && Date.now() - back < 300_000) await sleep(200)
-  const { spooled, dropped } = await sink()
+  const after = await sink()
   await gate.stop()
-  const { intents, ends } = await readOutcomes(auditFiles(folder, 'outage.jsonl'))
-  const ids = new Set(got)
-  const expected = [...intents.keys()].map(id => `${id}:intent`).concat([...ends.keys()])
-  report(spooled === 0 && dropped === 0 && expected.every(id => ids.has(id)), `collector away ${values['away-seconds']} s at ${perSecond}/s: answers ${JSON.stringify(tally)}, ${expected.length} events, arrived ${ids.size} (${got.length - ids.size} twice), drained in ${((Date.now() - back) / 1000).toFixed(0)} s, peak ${peak.toFixed(0)} MB`)
-  collector.closeAllConnections()
+  const written = await readIds(auditFiles(folder, `${name}.jsonl`))
+  const arrived = [...new Set(collector.got)]
+  const { intents } = await readOutcomes(auditFiles(folder, `${name}.jsonl`))
+  const paths = new Set(intents.values())
+  const missing = [...upstream.received].filter(each => !paths.has(each)).length
+  const inOrder = arrived.length === written.length && arrived.every((id, i) => id === written[i])
+  report(after.spooled === 0 && after.dropped === 0 && inOrder && missing === 0 && peak < MOST_MEMORY_MB, `collector away ${seconds} s at ${rate} writes/s, spool of ${maxSpoolBytes / 1e6} MB: answers ${JSON.stringify(tally)}, ${before.spooled} events spooled; then ${arrived.length} of ${written.length} arrived${inOrder ? ' in order' : ', NOT in order'}, ${collector.got.length - arrived.length} twice before de-duplication, ${after.dropped} dropped, ${missing} writes without an intent, drained in ${((Date.now() - back) / 1000).toFixed(0)} s, peak ${peak.toFixed(0)} MB`)
+  report(after.made === after.written + after.spooled + after.dropped + (after.rejected ?? 0), `made ${after.made} = written ${after.written} + spooled ${after.spooled} + dropped ${after.dropped} + rejected ${after.rejected ?? 0}`)
   collector.close()
   upstream.close()
+  return tally
+}
+
+/** The events' own ids, in the order of the log, each once. */
+async function readIds (files) {
+  const ids = new Set()
+  for (const file of files) {
+    for await (const line of createInterface({ input: createReadStream(file) })) {
+      const event = JSON.parse(line)
+      if (event.class_uid === 6003) ids.add(event.metadata.uid)
+    }
+  }
+  return [...ids]
 }
 
 try {
   if (Number(values.kills) > 0) await kills()
-  if (Number(values['away-seconds']) > 0) await outage()
+  if (Number(values['away-seconds']) > 0) await outage('outage', Number(values['away-seconds']), awayPerSecond, 4_000_000_000)
+  if (Number(values['full-seconds']) > 0) {
+    const tally = await outage('full', Number(values['full-seconds']), perSecond, 4_000_000)
+    report(tally[503] > 0, `a full spool refuses writes: ${tally[503]} answers 503`)
+  }
 } finally {
   rmSync(folder, { recursive: true, force: true })
 }

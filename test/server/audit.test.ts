@@ -18,6 +18,7 @@ import type { GateExchange } from '../../src/server/stages.js'
 import { narrowgate } from '../cli/shell.js'
 import { filesOf, ocsfProblem } from '../support/audit-check.js'
 import { client, ENVIRONMENT, later, request, respond, startRig, startStub, until, writeFolder, type Rig } from '../support/gate.js'
+import { makeCertificate } from '../upstream/certificates.js'
 import { auditFiles, killRounds, readOutcomes, startUpstream } from '../support/kill-rounds.mjs'
 
 const stub = await startStub(t)
@@ -129,6 +130,56 @@ t.test('a collector that is down is spooled for, and gets everything in order wh
   const events = got.flatMap(text => parseEvent(text) ?? [])
   t.equal(new Set(events.map(({ id, phase }) => `${id} ${phase}`)).size, 60)
   t.same(events.map(({ id }) => id), eventsOf(join(rig.folder, 'audit-ocsf.jsonl')).map(({ id }) => id), 'in the order of the file')
+})
+
+t.test('a full spool refuses writes, then reads, and loses nothing', async t => {
+  let status = 503
+  const got: AuditEvent[] = []
+  const collector = createServer((incoming, answer) => {
+    const chunks: Buffer[] = []
+    incoming.on('data', (chunk: Buffer) => { chunks.push(chunk) }).on('end', () => {
+      if (status === 200) for (const text of gunzipSync(Buffer.concat(chunks)).toString().trim().split('\n')) { const event = parseEvent(text); if (event !== undefined) got.push(event) }
+      answer.writeHead(status).end()
+    })
+  }).listen(0, '127.0.0.1')
+  t.teardown(() => collector.close())
+  await new Promise(resolve => collector.once('listening', resolve))
+  const rig = await startRig(t, { org: stub.origin, policies, files: { hmac: 'x'.repeat(32) }, audit: `{ sinks: [{ https: { url: 'http://127.0.0.1:${(collector.address() as AddressInfo).port}/in', hmacKey: { file: hmac }, delivery: required, maxSpoolBytes: 131072 } }] }` })
+  const before = stub.requests.length
+  let asked = 0
+  const askUntil = async (line: () => string, wanted: number): Promise<number> => {
+    for (let i = 1; i < 200; i++) { asked++; if (await ask(rig, line()) === wanted) return i }
+    return 0
+  }
+  t.ok(await askUntil(() => POST(`00u${asked}`), 503) > 20, 'writes until nine tenths are full')
+  t.equal(await ask(rig, GET), 200, 'reads go on')
+  t.ok(await askUntil(() => GET, 503) > 1, 'until there is room for nothing more')
+  for (let i = 0; i < 60; i++) t.equal(await ask(rig, i % 2 === 0 ? GET : POST('00u1')), 503)
+  t.match((await auditOf(rig)).sinks[0], { written: 0, dropped: 0 }, 'a hundred refusals later nothing is lost')
+  status = 200
+  t.ok(await until(async () => await ask(rig, POST('00u2')) === 200, 15_000), 'recovered by itself')
+  await rig.gate.drain(2000)
+  const made = got.filter(({ phase }) => phase === undefined).reduce((sum, { count = 1 }) => sum + count, 0)
+  t.ok(made > asked + 60, `${made} requests are on record, in ${got.length} events`)
+  const intents = new Set(got.flatMap(({ phase, path }) => phase === 'intent' ? [path] : []))
+  t.same(stub.requests.slice(before).filter(({ method, target }) => method === 'POST' && !intents.has(target)), [])
+})
+
+t.test('what never becomes a request is an event, and a flood of it one more', async t => {
+  const certificate = makeCertificate({ commonName: 'gate', names: ['127.0.0.1'] })
+  const rig = await startRig(t, { org: stub.origin, policies, listen: 'maxConnections: 6, maxConnectionsPerAddress: 2' })
+  const open = [await rig.open(), await rig.open()]
+  for (let i = 0; i < 20; i++) (await rig.open()).destroy()
+  t.match(await rig.events(1), [{ outcome: 'failed', reason: 'overloaded', stage: 'record', source: '127.0.0.1', detail: /a connection too many/ }])
+  for (const connection of open) connection.destroy()
+  await rig.gate.drain(500)
+  t.match(await rig.events(1), [{ reason: 'overloaded', count: 19 }])
+  const tls = await startRig(t, { org: stub.origin, policies, listen: 'tls: { cert: { file: cert.pem }, key: { file: key.pem } }', files: { 'cert.pem': certificate.cert, 'key.pem': certificate.key } })
+  const silent = await tls.open()
+  silent.destroy()
+  const plain = await tls.open()
+  plain.send(request(GET, app.key))
+  t.match(await tls.events(1), [{ outcome: 'refused', reason: 'bad_framing', detail: /^TLS: ERR_SSL_/ }], 'plain HTTP on a TLS port; one who says nothing has asked for nothing')
 })
 
 t.test('what is planted in a request is in no sink, log, metric or answer', async t => {
