@@ -34,7 +34,6 @@ export async function serve (options: { config: string }): Promise<number> {
     running.levelChanged()
     log.info({ level: log.level }, 'log level changed')
   })
-  log.info({ url: running.url, adminUrl: running.adminUrl, pid: process.pid }, 'listening')
   return await new Promise(resolve => {
     // close-with-grace would take SIGHUP for a reason to stop.
     closeWithGrace({ delay: DRAIN_MS + 5000, skip: ['beforeExit', 'SIGHUP'] }, async ({ signal, err }) => {
@@ -44,5 +43,7 @@ export async function serve (options: { config: string }): Promise<number> {
       log.info('drained')
       resolve(err === undefined ? 0 : 1)
     })
+    // Said when a signal drains: one that comes before would end the process at once.
+    log.info({ url: running.url, adminUrl: running.adminUrl, pid: process.pid }, 'listening')
   })
 }

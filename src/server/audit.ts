@@ -59,6 +59,7 @@ export async function openAudit (config: AuditConfig, secrets: Secrets, log: Log
   const audit = createAuditLog(outlets, redact)
   late.audit = audit
   for (const event of left) audit.record(unknownEnd(event))
+  audit.flush()
   if (left.length > 0) log.warn({ requests: left.length }, 'writes of an earlier process have no outcome in the audit log: each is recorded as unknown')
   return audit
 }
