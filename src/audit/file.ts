@@ -120,9 +120,9 @@ export function fileDisk (path: string, keep?: number): Disk {
     write: bytes => writeSync(fd!, bytes),
     cut (size) { ftruncateSync(fd!, size) },
     sync (done) { fdatasync(fd!, error => { done(error === null ? undefined : error.code ?? 'EUNKNOWN') }) },
-    moved () {
+    moved (atOnce = false) {
       const now = performance.now()
-      if (fd === undefined || now - checked < CHECK_MS) return false
+      if (fd === undefined || (!atOnce && now - checked < CHECK_MS)) return false
       checked = now
       const there = statSync(path, { throwIfNoEntry: false })
       return there === undefined || !isSame(path, fd)

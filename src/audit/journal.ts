@@ -13,8 +13,8 @@ export interface Disk {
   cut (size: number): void
   /** Flushes to the disk off the event loop; `code` is the system's when that failed. */
   sync (done: (code?: string) => void): void
-  /** true: another file stands under the path, or none */
-  moved (): boolean
+  /** true: another file stands under the path, or none. Looks once a second, or, `now`, at once */
+  moved (now?: boolean): boolean
   /** Puts the file aside under a name with the time, so that the next open() creates a new one. */
   rotate (now: number): void
   close (): void
@@ -143,7 +143,7 @@ export class Journal implements DurableSink {
 
   reopen (): void {
     try {
-      if (this.#opened && !this.#syncing && this.disk.moved()) this.#release()
+      if (this.#opened && !this.#syncing && this.disk.moved(true)) this.#release()
     } catch { /* flush finds out */ }
     this.flush()
   }

@@ -181,7 +181,7 @@ t.test('SIGHUP reloads, SIGTERM drains: the process finishes what is in flight a
   write('policies/app.yaml', withGroups)
   child.kill('SIGHUP')
   t.ok(await until(async () => await ask(GROUPS) === 200), 'SIGHUP')
-  t.ok(await until(() => existsSync(join(folder, 'audit.jsonl')) && readFileSync(join(folder, 'audit.jsonl'), 'utf8').includes('listGroups')), 'and opens a rotated audit file anew')
+  t.ok(await until(async () => await ask(GROUPS) === 200 && existsSync(join(folder, 'audit.jsonl')) && readFileSync(join(folder, 'audit.jsonl'), 'utf8').includes('listGroups')), 'and opens a rotated audit file anew')
 
   stub.requests.length = 0
   let finish: () => void = () => {}
