@@ -1,5 +1,6 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import { gzipSync } from 'node:zlib'
 import t from 'tap'
 import { createEcsLines } from '../../src/audit/ecs.js'
@@ -22,6 +23,8 @@ t.test('narrowgate limits shows the buckets of a running gate; the plan reads it
   t.match(none, { code: 0, out: /no bucket has been called/ })
   for (let i = 0; i < 12; i++) await rig.ask(request(LIST, app.key))
   await rig.events(12)
+  // What is shown may be a tenth of a second old.
+  await setTimeout(150)
 
   const { code, out } = await narrowgate(['limits', '--url', rig.adminUrl])
   t.equal(code, 0)
@@ -33,8 +36,9 @@ t.test('narrowgate limits shows the buckets of a running gate; the plan reads it
 
   const stop = new AbortController()
   const watching = narrowgate(['limits', '--watch', '--url', rig.adminUrl], { stop: stop.signal })
-  setTimeout(() => { stop.abort() }, 300)
+  const stopped = setTimeout(300).then(() => { stop.abort() })
   t.match(await watching, { code: 0, out: /\/api\/v1\/users/ }, 'until interrupted')
+  await stopped
 
   const plan = await narrowgate(['limits', 'plan', '--usage', `${rig.folder}/audit.jsonl`, '-c', rig.configFile, '--json'], { environment: { UPSTREAM_TOKEN: 'x' } })
   t.equal(plan.code, 1, 'limits have refused calls')
