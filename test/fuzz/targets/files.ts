@@ -59,7 +59,7 @@ audit: { sinks: [{ stdout: {} }, { splunk: { url: 'https://splunk.example.com/x'
 `
 // A secret where a reference belongs is the mistake that must not be repeated to whoever reads the problems.
 const SECRETS = ['CANARY1secret', '00CANARY2secret_', '{ value: CANARY3secret }', '{ env: CANARY4secret', '"CANARY5secret', 'CANARY6secret: x', '[CANARY7secret]', '!CANARY8secret ', '*CANARY9secret', '&CANARY10secret x', '%CANARY11secret', '`CANARY12secret']
-const CONFIG_WORDS = [...YAML_WORDS, ...SECRETS, 'apiToken: { value: ', 'token: ', 'keys: [', 'url: ', 'key: ', 'credential: ', 'authnToken: { value: ', 'audit: { key: ', 'redactKey: ', 'org: https://user:CANARY13secret@acme.okta.com', 'publicUrl: https://a.example/x', 'limits: { org: { "GET x": -1 } }', 'port: 99999', '$CREDENTIALS_DIRECTORY/x', 'file: /dev/null']
+const CONFIG_WORDS = [...YAML_WORDS, ...SECRETS, 'apiToken: { value: ', 'token: ', 'keys: [', 'url: ', 'key: ', 'credential: ', 'authnToken: { value: ', 'audit: { key: ', 'redactKey: ', `org: https://user:${'CANARY13secret'}@acme.okta.com`, 'publicUrl: https://a.example/x', 'limits: { org: { "GET x": -1 } }', 'port: 99999', '$CREDENTIALS_DIRECTORY/x', 'file: /dev/null']
 const load = createConfigLoader()
 
 export const config: FuzzTarget = {
