@@ -72,8 +72,8 @@ function histograms (name: string, values: readonly RegistryValue[]): Json[] {
 }
 
 /** OTLP metrics over HTTP as JSON (`/v1/metrics`); the one line is what metricsJson has made. */
-export function metricsPayload (authorization: (() => string) | undefined, gate: string, version: string): MakePayload {
-  const head = `{"resourceMetrics":[{"resource":${otlpResource(gate, version)},"scopeMetrics":[{"scope":{"name":"narrowgate","version":${quote(version)}},"metrics":`
+export function metricsPayload (authorization: (() => string) | undefined, gate: string, version: string, instance: string): MakePayload {
+  const head = `{"resourceMetrics":[{"resource":${otlpResource(gate, version, instance)},"scopeMetrics":[{"scope":{"name":"narrowgate","version":${quote(version)}},"metrics":`
   return ([metrics]) => ({
     body: `${head}${metrics ?? '[]'}}]}]}`,
     headers: { 'content-type': 'application/json', ...authorization === undefined ? {} : { authorization: authorization() } }

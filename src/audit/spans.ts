@@ -35,15 +35,15 @@ export function nanoseconds (ms: number): string {
   return `${whole}${String(Math.floor((ms - whole) * 1e6)).padStart(6, '0')}`
 }
 
-/** The resource of everything that this process tells over OTLP. */
-export function otlpResource (gate: string, version: string): string {
+/** The resource of everything that this process tells over OTLP. @param instance of several processes on a host, which one */
+export function otlpResource (gate: string, version: string, instance: string): string {
   const attribute = (key: string, value: string): string => `{"key":"${key}","value":{"stringValue":${quote(value)}}}`
-  return `{"attributes":[${attribute('service.name', 'narrowgate')},${attribute('service.version', version)},${attribute('host.name', gate)}]}`
+  return `{"attributes":[${attribute('service.name', 'narrowgate')},${attribute('service.version', version)},${attribute('service.instance.id', instance)},${attribute('host.name', gate)}]}`
 }
 
 /** OTLP traces over HTTP as JSON (`/v1/traces`); each line is a span's text. */
-export function spansPayload (authorization: (() => string) | undefined, gate: string, version: string): MakePayload {
-  const head = `{"resourceSpans":[{"resource":${otlpResource(gate, version)},"scopeSpans":[{"scope":{"name":"narrowgate","version":${quote(version)}},"spans":[`
+export function spansPayload (authorization: (() => string) | undefined, gate: string, version: string, instance: string): MakePayload {
+  const head = `{"resourceSpans":[{"resource":${otlpResource(gate, version, instance)},"scopeSpans":[{"scope":{"name":"narrowgate","version":${quote(version)}},"spans":[`
   return lines => ({
     body: `${head}${lines.join(',')}]}]}]}`,
     headers: { 'content-type': 'application/json', ...authorization === undefined ? {} : { authorization: authorization() } }

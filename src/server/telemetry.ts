@@ -38,11 +38,13 @@ export class Telemetry {
     const text = (reference: SecretReference): string => secrets.get(reference)!.reveal().trim()
     const credential = authorization === undefined ? undefined : () => text(authorization)
     const anchors = ca === undefined ? undefined : text(ca)
+    // Workers of one host count for themselves.
+    const instance = `${gate}:${process.pid}`
     const url = config.url.replace(/\/$/, '')
     this.#trusted = compileNetworks(config.trustedNetworks)
     this.#sampling = config.sampling
-    this.#spans = createBatches(httpsSender(`${url}/v1/traces`, spansPayload(credential, gate, version), anchors), spanText, processTiming)
-    this.#metricsSender = httpsSender(`${url}/v1/metrics`, metricsPayload(credential, gate, version), anchors)
+    this.#spans = createBatches(httpsSender(`${url}/v1/traces`, spansPayload(credential, gate, version, instance), anchors), spanText, processTiming)
+    this.#metricsSender = httpsSender(`${url}/v1/metrics`, metricsPayload(credential, gate, version, instance), anchors)
   }
 
   get status (): { readonly sent: number, readonly waiting: number, readonly dropped: number, readonly tracesError?: string, readonly metricsError?: string } {
