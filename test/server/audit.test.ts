@@ -271,7 +271,7 @@ t.test('narrowgate audit: query, report, tail and verify over every format and o
 
   const stop = new AbortController()
   setTimeout(() => { appendFileSync(file('plain.jsonl'), `${one!}\n`) }, 100)
-  setTimeout(() => { stop.abort() }, 700)
+  setTimeout(() => { stop.abort() }, 2000)
   const followed = await narrowgate(['audit', 'tail', file('plain.jsonl'), '--lines', '1'], { stop: stop.signal, color: true })
   t.equal(followed.out.split('\n').length, 3, 'the last line, and the one that came')
   t.ok(followed.out.includes('\x1b[32mallowed'))
