@@ -23,6 +23,7 @@ const { replay } = await from('replay-client.mjs')
 const { newKey } = await import(path.join(root, 'dist/clients/api-key.js'))
 const { createCatalog } = await import(path.join(root, 'dist/okta/catalog.js'))
 const { parseTarget } = await import(path.join(root, 'dist/domain/target.js'))
+const { parseEvent } = await import(path.join(root, 'dist/audit/parse.js'))
 
 const TOKEN_ENDPOINT = '/oauth2/v1/token'
 const UPSTREAM_TOKEN = 'replay-upstream-token'
@@ -101,6 +102,7 @@ function mutations (log) {
   const catalog = createCatalog()
   const events = log.filter(event => event.operation !== undefined && event.decision === 'allow')
   const seen = new Set(events.map(event => event.operation))
+  assert.ok(events.length > 0, 'the log can be read: without it every mutation might be one that was seen')
   const names = groupBy(events)
   const ofOperation = (method, target) => {
     const parsed = parseTarget(target)
@@ -169,7 +171,7 @@ async function main () {
     const head = `version: 1\nclient: recorded\nauthenticate:\n  - apiKey: { sha256: ${sha256} }\nmode: observe\nobserveSince: 2026-11-01\nallow: []\n`
     const observed = await play(work, head, key)
     const logFile = path.join(work, 'audit.jsonl')
-    const log = readFileSync(logFile, 'utf8').trimEnd().split('\n').map(line => JSON.parse(line))
+    const log = readFileSync(logFile, 'utf8').trimEnd().split('\n').map(parseEvent).filter(event => event !== undefined)
     const learned = execFileSync(process.execPath, [path.join(root, 'dist/main.js'), 'learn', '--from', logFile, '-c', path.join(work, 'narrowgate.yaml'), '--client', 'recorded'],
       { encoding: 'utf8', env: { ...process.env, OKTA_API_TOKEN: UPSTREAM_TOKEN }, maxBuffer: 64 * 1024 * 1024 })
     const rules = learned.match(/^ {2}- (?:operation|request):/gm)?.length ?? 0
