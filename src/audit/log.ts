@@ -2,6 +2,7 @@ import type { AuditEvent } from '../domain/event.js'
 import type { DurableSink } from './journal.js'
 import type { Sink, SinkStatus } from './lines.js'
 import { createPlainLines } from './plain.js'
+import { withoutKeys } from './redact.js'
 import { createSummary } from './summary.js'
 import { processTiming } from './timing.js'
 
@@ -72,6 +73,11 @@ export function createAuditLog (targets: readonly (Sink | Outlet)[], redact?: (e
   let made = 0
   let guesses = 0
 
+  function shownOf (event: AuditEvent): AuditEvent {
+    const keyless = withoutKeys(event)
+    return redact === undefined ? keyless : redact(keyless)
+  }
+
   function used (): number {
     let most = 0
     for (const { sink } of promised) most = Math.max(most, sink.status.used)
@@ -86,7 +92,7 @@ export function createAuditLog (targets: readonly (Sink | Outlet)[], redact?: (e
 
   /** One line per format, whatever the number of sinks. */
   function write (event: AuditEvent): void {
-    const shown = redact === undefined ? event : redact(event)
+    const shown = shownOf(event)
     let serialize: Outlet['serialize'] | undefined
     let line = ''
     for (const outlet of outlets) {
@@ -110,7 +116,7 @@ export function createAuditLog (targets: readonly (Sink | Outlet)[], redact?: (e
       if (promised.length === 0) return undefined
       made++
       open.set(intent.id, intent)
-      const shown = redact === undefined ? intent : redact(intent)
+      const shown = shownOf(intent)
       // Sinks without the promise get one line a request, its outcome.
       const asked = promised.map(outlet => {
         if (outlet.filter?.(shown) === false) return true

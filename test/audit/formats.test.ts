@@ -1,4 +1,4 @@
-import { createSecretKey } from 'node:crypto'
+import { createSecretKey, randomBytes } from 'node:crypto'
 import t from 'tap'
 import fc from 'fast-check'
 import { createEcsLines } from '../../src/audit/ecs.js'
@@ -7,10 +7,11 @@ import { severityOf } from '../../src/audit/meaning.js'
 import { createOcsfLines } from '../../src/audit/ocsf.js'
 import { parseEvent } from '../../src/audit/parse.js'
 import { createPlainLines } from '../../src/audit/plain.js'
-import { createRedactor } from '../../src/audit/redact.js'
+import { createRedactor, withoutKeys } from '../../src/audit/redact.js'
 import { createResources } from '../../src/audit/resources.js'
 import { createSummary } from '../../src/audit/summary.js'
 import { otlpPayload, splunkPayload, syslogFrame } from '../../src/audit/payloads.js'
+import { newKey } from '../../src/clients/api-key.js'
 import type { AuditEvent, Outcome } from '../../src/domain/event.js'
 import { rejections, type RejectionCode } from '../../src/domain/rejection.js'
 import { parseTarget } from '../../src/domain/target.js'
@@ -190,6 +191,23 @@ t.test('logins and tokens are hashed with the operator\'s key, the same one to t
   for (const path of ['/api/v1/users/00u1abcdefghijklmnop', '/api/v1/users/me', '/api/v1/users', '/api/v1/groups/00g1abcdefghijklmnop/users']) t.equal(redact(someEvent({ path })).path, path)
   t.match(redact(someEvent({ path: '/oauth2/v1/clients/x/tokens/oar579Mcp7OUsNTlo0g3' })).path, /tokens\/hmac:/)
   t.equal(other(someEvent({ path: '/oauth2/v1/clients/x/tokens/oar579Mcp7OUsNTlo0g3' })).path, '/oauth2/v1/clients/x/tokens/oar579Mcp7OUsNTlo0g3', 'tokens only where wanted')
+})
+
+t.test('a client\'s key that was put where it does not belong is hidden, cut or whole', async t => {
+  const { key } = newKey(randomBytes)
+  for (const event of [
+    someEvent({ path: `/api/v1/users/${key}/groups`, resources: [{ kind: 'user', id: key }] }),
+    someEvent({ path: `/${key.slice(0, 20)}` }),
+    someEvent({ queryNames: ['limit', key] }),
+    someEvent({ bodyPaths: [`profile.${key}`] }),
+    someEvent({ detail: `unknown member ${key}` })
+  ]) {
+    const shown = JSON.stringify(withoutKeys(event))
+    t.notMatch(shown, key.slice(0, 20))
+    t.equal(shown, JSON.stringify(event).replaceAll(/ngk_[0-9A-Za-z]+/g, 'ngk_(hidden)'), 'and nothing else')
+  }
+  const event = someEvent({ path: '/api/v1/users/jane' })
+  t.equal(withoutKeys(event), event, 'the same event where there is none')
 })
 
 t.test('of a source that guesses on, ten seconds are one event and its number', async t => {

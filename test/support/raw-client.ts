@@ -27,17 +27,21 @@ export class RawClient {
   /** 1xx answers that came */
   readonly informational: number[] = []
 
-  private constructor (socket: Socket) {
+  readonly #heard: (bytes: Buffer) => void
+
+  private constructor (socket: Socket, heard: (bytes: Buffer) => void) {
     this.socket = socket
+    this.#heard = heard
     const end = (): void => { this.#ended = true; this.#wake() }
-    socket.on('data', chunk => { this.#received = Buffer.concat([this.#received, chunk]); this.#wake() })
+    socket.on('data', chunk => { this.#heard(chunk); this.#received = Buffer.concat([this.#received, chunk]); this.#wake() })
     socket.on('error', end).on('end', end).on('close', end)
   }
 
-  static async connect (port: number, host = '127.0.0.1'): Promise<RawClient> {
+  /** @param heard is given all that comes, chunk by chunk */
+  static async connect (port: number, host = '127.0.0.1', heard: (bytes: Buffer) => void = () => {}): Promise<RawClient> {
     const socket = connect({ port, host, noDelay: true })
     await new Promise((resolve, reject) => { socket.once('connect', resolve).once('error', reject) })
-    return new RawClient(socket)
+    return new RawClient(socket, heard)
   }
 
   send (bytes: string | Buffer): void { this.socket.write(typeof bytes === 'string' ? Buffer.from(bytes, 'latin1') : bytes) }
