@@ -20,6 +20,8 @@ export interface Verdict {
   readonly signed: boolean
   /** events after the last checkpoint, which nothing vouches for yet */
   readonly loose: number
+  /** number in its chain of the first line that is there; above 1 when older files are not; 0 when there is none */
+  readonly from: number
 }
 
 /** Checks a signature; false when it is not by the key that is trusted. */
@@ -46,7 +48,13 @@ export async function verify (files: AsyncIterable<{ readonly name: string, read
   const walk = new Walk(options)
   for await (const { name, lines } of files) {
     walk.begin(name)
-    for await (const line of lines) await walk.line(line)
+    try {
+      for await (const line of lines) await walk.line(line)
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException
+      if (code === undefined) throw error
+      walk.broken(code)
+    }
     walk.end()
   }
   return walk.verdict()
@@ -107,6 +115,13 @@ class Walk {
     await this.#statement(stated, line)
   }
 
+  /** The file can't be read on, by the system's or zlib's code. */
+  broken (code: string): void {
+    this.#note('unreadable', `what stands behind line ${this.#line} can't be read (${code}): the file is damaged`, true)
+    // Said once: that it has no line then says nothing more.
+    this.#line ||= 1
+  }
+
   end (): void {
     if (this.#line === 0) this.#note('truncated', 'the file is empty', true)
   }
@@ -120,7 +135,8 @@ class Walk {
       checkpoints: this.#checkpoints,
       kids: [...this.#kids],
       signed: this.options.check !== undefined && this.#unsigned === 0,
-      loose: this.#loose
+      loose: this.#loose,
+      from: this.#firstSeq ?? 0
     }
   }
 

@@ -39,16 +39,18 @@ function together (verdicts: readonly Verdict[]): Verdict {
     checkpoints: sum(one => one.checkpoints),
     kids: [...new Set(verdicts.flatMap(({ kids }) => kids))],
     signed: verdicts.every(({ signed }) => signed),
-    loose: sum(one => one.loose)
+    loose: sum(one => one.loose),
+    from: Math.max(...verdicts.map(({ from }) => from))
   }
 }
 
 function print ({ terminal }: Shell, verdict: Verdict, anchors: number, hasKey: boolean): void {
   const paint = painter(terminal.color)
   for (const { file, line, what, message } of verdict.findings) terminal.out(`${printable(file)}${line === undefined ? '' : `:${line}`} ${paint('red', what)}: ${printable(message)}\n`)
-  const { findings, files, events, checkpoints, kids, loose } = verdict
+  const { findings, files, events, checkpoints, kids, loose, from } = verdict
   terminal.out(`${findings.length === 0 ? paint('green', 'intact') : paint('red', count(findings.length, 'finding'))}: ${count(files, 'file')}, ${count(events, 'event')}, ${count(checkpoints, 'statement')}${anchors === 0 ? '' : `, ${count(anchors, 'anchor')}`}\n`)
   if (!hasKey) terminal.err(`narrowgate: signatures were not checked: give --key${kids.length === 0 ? '; nothing is signed' : ` (signed by ${kids.map(printable).join(', ')})`}\n`)
+  if (from > 1) terminal.err(`narrowgate: what was written before event ${from} is not here: whether it was rotated away or removed can't be told\n`)
   if (loose > 0) terminal.err(`narrowgate: no checkpoint vouches for the last ${count(loose, 'event')}\n`)
   if (anchors === 0) terminal.err('narrowgate: without --anchor, events cut off at the end of the last file are not missed\n')
 }

@@ -142,7 +142,10 @@ t.test('rotation by size links files; a missing one is named', async t => {
   const files = [...rotatedFiles(path), path]
   t.ok(files.length >= 4, `${files.length} files`)
   t.match(await judge(files), { findings: [], events: 700 })
-  t.match((await judge(files.slice(1))).findings, [], 'the later files alone')
+  t.equal((await judge(files)).from, 1)
+  const later = await judge(files.slice(1))
+  t.match(later.findings, [], 'the later files alone')
+  t.ok(later.from > 100, `they begin at event ${later.from}, which is said`)
   t.match((await judge(files.toSpliced(1, 1))).findings, [{ what: 'link', message: /one between them is missing/ }, { what: 'removed' }])
   t.ok((await judge([...files].reverse())).findings.length > 0)
   const kept = join(t.testdir({ kept: {} }), 'kept', 'audit.jsonl')

@@ -269,6 +269,13 @@ t.test('narrowgate audit: query, report, tail and verify over every format and o
   t.match(await narrowgate(['audit', 'verify', file('ecs.jsonl')]), { code: 1, out: /ecs\.jsonl:3 changed: event 3/ })
   t.equal((await narrowgate(['audit', 'verify', file('ecs.jsonl'), '--key', file('narrowgate.yaml')])).code, 2)
 
+  const zipped = readFileSync(file(gz))
+  for (const [what, bytes] of [['cut', zipped.subarray(0, -20)], ['damaged', zipped.map((byte, i) => i === 40 ? byte ^ 255 : byte)], ['damaged at its end', zipped.map((byte, i) => i === zipped.length - 6 ? byte ^ 255 : byte)]] as const) {
+    writeFileSync(file('damaged.gz'), bytes)
+    t.match(await narrowgate(['audit', 'verify', file('damaged.gz')]), { code: 1, out: /damaged\.gz unreadable: what stands behind line \d+ can't be read \(Z_[A-Z]+_ERROR\)/ }, `a gzipped file that is ${what}`)
+    t.match(await narrowgate(['audit', 'query', file('damaged.gz')]), { code: 2, err: /cannot be read \(Z_/ })
+  }
+
   const stop = new AbortController()
   setTimeout(() => { appendFileSync(file('plain.jsonl'), `${one!}\n`) }, 100)
   setTimeout(() => { stop.abort() }, 2000)
