@@ -11,6 +11,9 @@ import { BACKDATED_SECONDS, createTokenProofs, requestToken, type GrantedToken, 
 const RENEW_AT = 0.8
 const JITTER = 0.1
 const SHORTEST_LIFE_MS = 5000
+/** A token is not used in the last moments of its life: a call is under way for some time before Okta judges it. */
+const MARGIN_MS = 2000
+const MARGIN_SHARE = 0.05
 const FIRST_RETRY_MS = 1000
 const LONGEST_RETRY_MS = 60_000
 /** A token that Okta refuses is replaced at once, but not more often than this: if new ones are refused, too, they don't help. */
@@ -60,6 +63,8 @@ export interface ServiceApp extends CredentialProvider {
 interface HeldToken extends GrantedToken, PresentedCredential {
   readonly obtainedAt: number
   readonly expiresAt: number
+  /** a little before that */
+  readonly usableUntil: number
 }
 
 /**
@@ -104,7 +109,7 @@ class TokenKeeper implements ServiceApp {
 
   readonly get = (): PresentedCredential | CredentialFault | Promise<PresentedCredential | CredentialFault> => {
     const { monotonic } = this.#options.clock
-    if (this.#held !== undefined && monotonic() < this.#held.expiresAt) return this.#held
+    if (this.#held !== undefined && monotonic() < this.#held.usableUntil) return this.#held
     if (this.#closed) return new CredentialFault('closed')
     if (this.#flight !== undefined) return this.#flight
     if (this.#fault !== undefined && monotonic() < this.#retryAt) return this.#fault
@@ -165,7 +170,7 @@ class TokenKeeper implements ServiceApp {
     const at = monotonic()
     return {
       kind: 'serviceApp',
-      available: held !== undefined && at < held.expiresAt,
+      available: held !== undefined && at < held.usableUntil,
       ageMs: held === undefined ? undefined : at - held.obtainedAt,
       expiresAt: held === undefined ? undefined : now() + held.expiresAt - at,
       lastError: this.#fault?.reason,
@@ -213,7 +218,8 @@ class TokenKeeper implements ServiceApp {
       if (granted.lifetimeMs < SHORTEST_LIFE_MS) throw new CredentialFault('token_invalid', 'expires_in')
       this.#fault = undefined
       this.#failures = 0
-      this.#held = { ...await this.#presented(granted), generation: ++this.#generation, obtainedAt, expiresAt: obtainedAt + granted.lifetimeMs }
+      const expiresAt = obtainedAt + granted.lifetimeMs
+      this.#held = { ...await this.#presented(granted), generation: ++this.#generation, obtainedAt, expiresAt, usableUntil: expiresAt - Math.min(MARGIN_MS, granted.lifetimeMs * MARGIN_SHARE) }
       if (failedBefore) this.#options.notice?.({ kind: 'token_again', alarm: false })
       return this.#held
     } catch (error) {

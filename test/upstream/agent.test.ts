@@ -1,5 +1,6 @@
 import { createServer } from 'node:http'
-import { connect as connectTcp, type AddressInfo, type Socket } from 'node:net'
+import { createServer as createTlsServer } from 'node:https'
+import { connect as connectTcp, createServer as createTcpServer, type AddressInfo, type Socket } from 'node:net'
 import t from 'tap'
 import { Secret } from '../../src/domain/secret.js'
 import { checkOrigin, createUpstreamPool } from '../../src/upstream/agent.js'
@@ -72,10 +73,10 @@ t.test('when a name no longer resolves, its last good address is used', async t 
 })
 
 /** An HTTP proxy that tunnels to this machine, whatever name was asked for. */
-async function egressProxy (t: { teardown: (end: () => unknown) => void }, authorization: string) {
+async function egressProxy (t: { teardown: (end: () => unknown) => void }, authorization: string, tls?: { cert: string, key: string }) {
   const asked: string[] = []
   const open = new Set<Socket>()
-  const server = createServer()
+  const server = tls === undefined ? createServer() : createTlsServer(tls)
   server.on('connect', (request, client: Socket) => {
     asked.push(request.url!)
     open.add(client.on('error', () => {}))
@@ -88,7 +89,7 @@ async function egressProxy (t: { teardown: (end: () => unknown) => void }, autho
   })
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
   t.teardown(() => { for (const socket of open) socket.destroy(); server.close() })
-  return { asked, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` }
+  return { asked, url: `${tls === undefined ? 'http' : 'https'}://127.0.0.1:${(server.address() as AddressInfo).port}` }
 }
 
 t.test('through an egress proxy the org is verified just the same', async t => {
@@ -106,6 +107,37 @@ t.test('through an egress proxy the org is verified just the same', async t => {
   const refused = await gate(t, { org, pool: { ca: [authority.cert], proxy: { url: proxy.url } } })
   t.match(await ask(refused.port), { status: 502 })
   t.match(refused.results, [{ kind: 'failed', failure: { code: 'unreachable', cause: 'PROXY_REFUSED' }, sent: false }])
+})
+
+t.test('the way to an egress proxy may be TLS, too, and is verified', async t => {
+  const authorization = (): Secret => new Secret('Basic CANARY')
+  const upstream = await rawUpstream(t, socket => socket.write(answer), good)
+  const proxy = await egressProxy(t, 'Basic CANARY', good)
+  const org = `https://localhost:${upstream.port}`
+  const through = await gate(t, { org, pool: { ca: [authority.cert], proxy: { url: proxy.url, authorization } } })
+  for (let i = 0; i < 3; i++) t.match(await ask(through.port, { method: 'POST', body: 'x' }), { status: 200 })
+  t.same(new Set(proxy.asked), new Set([`localhost:${upstream.port}`]))
+  const stranger = await egressProxy(t, 'Basic CANARY', makeCertificate({ commonName: 'proxy', names: ['127.0.0.1'] }))
+  const unverified = await gate(t, { org, pool: { ca: [authority.cert], proxy: { url: stranger.url, authorization } } })
+  t.match(await ask(unverified.port), { status: 502 })
+  t.same(stranger.asked, [], 'who is not known to be the proxy is not asked, and gets no credential')
+})
+
+t.test('a change of the org\'s addresses is followed when connections have become old', async t => {
+  const before = await rawUpstream(t, socket => socket.write(answer))
+  const after = createTcpServer(socket => { socket.on('error', () => {}).on('data', () => socket.write('HTTP/1.1 201 Moved here\r\nContent-Length: 2\r\n\r\nok')) })
+  await new Promise<void>(resolve => after.listen(before.port, '127.0.0.2', resolve))
+  t.teardown(() => { after.close() })
+  let address = '127.0.0.1'
+  const { port } = await gate(t, {
+    org: `http://localhost:${before.port}`,
+    pool: { lifeMs: 300, lookup: (_name, options, callback) => { if (options.all === true) callback(null, [{ address, family: 4 }]); else callback(null, address, 4) } }
+  })
+  t.match(await ask(port), { status: 200 })
+  address = '127.0.0.2'
+  t.match(await ask(port), { status: 200 }, 'a connection that stands is used')
+  await new Promise(resolve => setTimeout(resolve, 350))
+  t.match(await ask(port), { status: 201 }, 'then the new address is')
 })
 
 t.test('a name with a dead IPv6 address and a living IPv4 one is reached', async t => {
