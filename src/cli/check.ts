@@ -43,7 +43,7 @@ export function exitCode (problems: readonly Problem[]): number {
 
 async function writeJunit (file: string, { policies, problems }: Loaded): Promise<void> {
   try {
-    await writeFile(file, junitXml(policies?.tests.results ?? [], problems))
+    await writeFile(file, junitXml(policies?.tests?.results ?? [], problems))
   } catch (error) {
     throw new UsageFault(`--junit: ${file} cannot be written (${String((error as NodeJS.ErrnoException).code)})`)
   }
@@ -54,7 +54,7 @@ const SHOWN_OVERLAPS = 10
 
 /** Where one call can match two rules: which of them answers. Nothing is wrong with that, and it has to be known. */
 function overlapLines ({ policies }: Loaded, paint: Paint): string {
-  const overlaps = policies?.tests.overlaps ?? []
+  const overlaps = policies?.tests?.overlaps ?? []
   if (overlaps.length === 0) return ''
   const lines = overlaps.slice(0, SHOWN_OVERLAPS).map(({ client, operation, first, second }) => `  ${client}, ${operation}: ${first} answers before ${second}`)
   const rest = overlaps.length > SHOWN_OVERLAPS ? [`  … and ${overlaps.length - SHOWN_OVERLAPS} more: --json lists them`] : []
@@ -70,7 +70,7 @@ function totals ({ policies, problems }: Loaded): Totals {
     rules: clients.reduce((sum, { allow, deny }) => sum + allow.shapes.length + deny.shapes.length, 0),
     errors: problems.filter(problem => problem.severity === 'error').length,
     warnings: problems.filter(problem => problem.severity === 'warning').length,
-    passed: policies?.tests.results.filter(result => result.passed).length ?? 0
+    passed: policies?.tests?.results.filter(result => result.passed).length ?? 0
   }
 }
 
@@ -83,7 +83,7 @@ function jsonReport (loaded: Loaded): object {
 /** One line: what there is, what was tested, what is wrong. */
 function summary (loaded: Loaded, paint: Paint): string {
   const { clients, rules, errors, warnings, passed } = totals(loaded)
-  const parts = [`${count(clients, 'client')}, ${count(rules, 'rule')}`, ...loaded.policies === undefined ? [] : testSummary(loaded.policies.tests, passed)]
+  const parts = [`${count(clients, 'client')}, ${count(rules, 'rule')}`, ...loaded.policies?.tests === undefined ? [] : testSummary(loaded.policies.tests, passed)]
   const verdict = errors > 0 ? paint('red', 'the gate would not start') : warnings > 0 ? paint('yellow', 'fit to serve, with warnings') : paint('green', 'fit to serve')
   return `${parts.join('; ')}; ${count(errors, 'error')}, ${count(warnings, 'warning')}: ${verdict}`
 }

@@ -4,12 +4,13 @@ import { basename, dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import type { Problem } from '../domain/problem.js'
 import { createCatalog } from '../okta/catalog.js'
+import type { TestReport } from '../policy/check.js'
 import { loadPolicies, type PolicySet, type SourceFile } from '../policy/load.js'
 import { UsageFault } from './usage.js'
 
 /** Policies as a command got them, with the texts of their files by the path that problems show. */
 export interface Sourced {
-  readonly set: PolicySet
+  readonly set: PolicySet & { readonly tests: TestReport }
   readonly texts: ReadonlyMap<string, string>
 }
 

@@ -7,7 +7,7 @@ import { printable, type Paint } from './style.js'
  *
  * @param texts of the files, by the path that problems show
  */
-export function problemText (problems: readonly Problem[], texts: ReadonlyMap<string, string>, paint: Paint): string {
+export function problemText (problems: readonly Problem[], texts: Pick<ReadonlyMap<string, string>, 'get'>, paint: Paint): string {
   return problems.map(problem => `${paintProblem(clean(problem), texts.get(problem.file), paint)}\n\n`).join('')
 }
 

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 
 /** What was read of a path: its bytes, or the system's code why not (`ENOENT`, …). */
 export type FileRead =
-  | { readonly kind: 'read', readonly bytes: Buffer, readonly mode: number }
+  | { readonly kind: 'read', readonly bytes: Buffer, readonly mode: number, /** of bytes and mode, when it is known */ readonly digest?: string }
   | { readonly kind: 'failed', readonly code: string }
 
 /** A folder's tree of files, as absolute paths in the order of their names. */
@@ -48,8 +48,9 @@ export function createReader (): Reader {
 
   async function note (path: string): Promise<FileRead> {
     const read = await readBytes(path)
-    digests.set(path, read.kind === 'read' ? createHash('sha256').update(read.bytes).update(`${read.mode}`).digest('hex') : read.code)
-    return read
+    const digest = digestOf(read)
+    digests.set(path, digest)
+    return read.kind === 'read' ? { ...read, digest } : read
   }
 
   async function readFolder (path: string): Promise<{ folder: FolderRead, contents: ReadonlyMap<string, FileRead> }> {
@@ -68,40 +69,79 @@ export function createReader (): Reader {
     readFile,
     readFolder,
     get sources () { return { files: [...files], folders: [...folders] } },
-    hash () {
-      const hash = createHash('sha256')
-      for (const [path, digest] of [...digests].sort(([a], [b]) => a < b ? -1 : 1)) hash.update(`${path}\0${digest}\0`)
-      return hash.digest('hex')
+    hash: () => hashOf(digests)
+  }
+}
+
+function digestOf (read: FileRead): string {
+  return read.kind === 'read' ? createHash('sha256').update(read.bytes).update(`${read.mode}`).digest('hex') : read.code
+}
+
+function hashOf (digests: ReadonlyMap<string, string>): string {
+  const hash = createHash('sha256')
+  for (const [path, digest] of [...digests].sort(([a], [b]) => a < b ? -1 : 1)) hash.update(`${path}\0${digest}\0`)
+  return hash.digest('hex')
+}
+
+/** Within the clock's grain two writes can have one time stamp: what is that young is read again. */
+const RACY_MS = 2_000
+
+interface Stamp {
+  /** device, inode, size, mode and times, or the system's code */
+  readonly text: string
+  /** epoch milliseconds of the last change */
+  readonly changed: number
+}
+
+interface Known { readonly stamp: string, readonly digest: string }
+
+/**
+ * Finds out again and again whether sources have changed. A file is read when its size, times or inode are others than at the
+ * last look, or too young to be trusted; of the others the digest is known.
+ */
+export class SourceHashes {
+  #known: ReadonlyMap<string, Known> = new Map()
+  readonly #now: () => number
+
+  /** @param now epoch milliseconds, by the clock of the files' times */
+  constructor (now: () => number) { this.#now = now }
+
+  /** The hash that a reader of the same sources has now. */
+  async hash (sources: Sources): Promise<string> {
+    const digests = new Map<string, string>()
+    const paths = [...sources.files]
+    for (const path of sources.folders) {
+      const folder = await list(path)
+      digests.set(`${path}/`, folder.kind === 'read' ? 'folder' : folder.code)
+      if (folder.kind === 'read') paths.push(...folder.files)
     }
+    const next = new Map<string, Known>()
+    await inParallel(paths, async path => {
+      const began = this.#now()
+      const stamp = await stampOf(path)
+      const before = this.#known.get(path)
+      const digest = before?.stamp === stamp.text ? before.digest : digestOf(await readBytes(path))
+      digests.set(path, digest)
+      // It may have changed between the two, or change again without another time.
+      if (began - stamp.changed > RACY_MS) next.set(path, { stamp: stamp.text, digest })
+    })
+    this.#known = next
+    return hashOf(digests)
   }
 }
 
 /** The hash that a reader of the same sources has now. */
 export async function hashSources (sources: Sources): Promise<string> {
-  const reader = createReader()
-  for (const folder of sources.folders) await reader.readFolder(folder)
-  for (const file of sources.files) await reader.readFile(file)
-  return reader.hash()
+  return await new SourceHashes(Date.now).hash(sources)
 }
 
-/**
- * Sizes, times and inodes of the same files: cheap to ask for again and again.
- * @returns the stamp, and the epoch milliseconds of the newest change in it
- */
-export async function stampSources (sources: Sources): Promise<{ text: string, newest: number }> {
-  let newest = 0
-  const folders = await Promise.all(sources.folders.map(list))
-  const paths = [...sources.files, ...folders.flatMap(folder => folder.kind === 'read' ? folder.files : [folder.code])]
-  const stamps = await inParallel(paths, async path => {
-    try {
-      const { dev, ino, size, mtimeNs, ctimeNs } = await stat(path, { bigint: true })
-      newest = Math.max(newest, Number(ctimeNs / 1_000_000n))
-      return `${path} ${dev} ${ino} ${size} ${mtimeNs} ${ctimeNs}`
-    } catch (error) {
-      return `${path} ${codeOf(error)}`
-    }
-  })
-  return { text: stamps.join('\n'), newest }
+async function stampOf (path: string): Promise<Stamp> {
+  try {
+    const { dev, ino, size, mode, mtimeNs, ctimeNs } = await stat(path, { bigint: true })
+    return { text: `${dev} ${ino} ${size} ${mode} ${mtimeNs} ${ctimeNs}`, changed: Number(ctimeNs / 1_000_000n) }
+  } catch (error) {
+    return { text: codeOf(error), changed: Infinity }
+  }
 }
 
 /** Every folder that a watcher has to look at for a folder of sources: it and its sub-folders. */

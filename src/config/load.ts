@@ -11,6 +11,10 @@ import { readConfigYaml, type ConfigYaml, type Path } from './yaml.js'
 export interface SourceFile {
   readonly path: string
   readonly text: string
+  /** of a policy: inside the policies folder */
+  readonly name?: string
+  /** of its bytes and mode, when it is known */
+  readonly digest?: string
 }
 
 export interface LoadedConfig {

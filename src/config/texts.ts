@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import { basename, dirname, join, relative, sep } from 'node:path'
 import type { Problem } from '../domain/problem.js'
 import type { FilePlace } from './config.js'
@@ -46,7 +47,7 @@ export async function readPolicyFiles (reader: Reader, policies: FilePlace, dire
     const shown = join(relative(directory, policies.path), inside)
     if (inside.endsWith('.json') && read.kind === 'read') attachments.set(inside.replaceAll(sep, '/'), read.bytes.toString('utf8'))
     if (!isLoaded(inside)) { problems.push(...misnamed(inside, shown)); continue }
-    const decoded = decode(shown, read)
+    const decoded = decode(shown, read, inside)
     if (decoded.source !== undefined) sources.push(decoded.source)
     problems.push(...decoded.problems)
   }
@@ -67,15 +68,30 @@ function misnamed (inside: string, shown: string): Problem[] {
   return []
 }
 
-function decode (shown: string, read: FileRead): { source?: SourceFile, problems: Problem[] } {
+/** A file whose text is made when it is asked for: of most files only the digest is, at a reload. */
+class TextFile implements SourceFile {
+  readonly path: string
+  readonly name: string | undefined
+  readonly digest: string | undefined
+  readonly #bytes: Buffer
+  #text: string | undefined
+
+  constructor (path: string, name: string | undefined, { bytes, digest }: Extract<FileRead, { kind: 'read' }>) {
+    this.path = path
+    this.name = name
+    this.digest = digest
+    this.#bytes = bytes
+  }
+
+  get text (): string { return this.#text ??= new TextDecoder('utf-8').decode(this.#bytes) }
+}
+
+function decode (shown: string, read: FileRead, name?: string): { source?: SourceFile, problems: Problem[] } {
   const refuse = (line: number, column: number, message: string) => ({ problems: [{ severity: 'error' as const, file: shown, line, column, message }] })
   if (read.kind === 'failed') return refuse(1, 1, reasonOf(read.code))
-  try {
-    return { source: { path: shown, text: new TextDecoder('utf-8', { fatal: true }).decode(read.bytes) }, problems: [] }
-  } catch {
-    const { line, column } = firstBadByte(read.bytes)
-    return refuse(line, column, 'is not valid UTF-8')
-  }
+  if (isUtf8(read.bytes)) return { source: new TextFile(shown, name, read), problems: [] }
+  const { line, column } = firstBadByte(read.bytes)
+  return refuse(line, column, 'is not valid UTF-8')
 }
 
 /** Place of the first byte that is not UTF-8: the longest prefix that decodes ends before it. */

@@ -1,7 +1,7 @@
 import { watch as watchDirectory, type FSWatcher } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { basename, dirname } from 'node:path'
-import { hashSources, stampSources, subfolders, type Sources } from './files.js'
+import { SourceHashes, subfolders, type Sources } from './files.js'
 
 /** Watches what a snapshot was made of. */
 export interface Watch {
@@ -24,8 +24,6 @@ export interface WatchOptions {
 const POLL_MS = 5_000
 const DEBOUNCE_MS = 100
 const LONGEST_DEBOUNCE_MS = 1_000
-/** Within the clock's grain two writes can have one time stamp: what is that young is read again. */
-const RACY_MS = 2_000
 /** A look must not cost more than this part of the time, however many files there are. */
 const POLL_SHARE = 50
 
@@ -40,7 +38,7 @@ export function watch (options: WatchOptions): Watch {
   const watchers = createWatchers(options.watchDirectory ?? watchDirectory, () => lookSoon(debounceMs))
   let sources: Sources = { files: [], folders: [] }
   let hash: string | undefined
-  let stamp = ''
+  const hashes = new SourceHashes(Date.now)
   let timer: NodeJS.Timeout | undefined
   let firstReport: number | undefined
   let poll: NodeJS.Timeout | undefined
@@ -63,27 +61,20 @@ export function watch (options: WatchOptions): Watch {
     if (looking) { again = true; return }
     looking = true
     const began = performance.now()
-    compare().catch(forget).finally(() => {
+    // Reading fails as a value; what is thrown all the same must not end the process, and the next look finds it.
+    compare().catch(() => {}).finally(() => {
       looking = false
       pollAfter(Math.max(pollMs, (performance.now() - began) * POLL_SHARE))
       if (again) { again = false; lookSoon(0) }
     })
   }
 
-  /** Reading fails as a value; what is thrown all the same must not end the process, and the next look finds it. */
-  function forget (): void {
-    stamp = ''
-  }
-
   async function compare (): Promise<void> {
     const judged = sources
     await watchers.arm(await directoriesOf(judged))
-    const next = await stampSources(judged)
-    if (next.text === stamp && Date.now() - next.newest > RACY_MS) return
-    const nextHash = await hashSources(judged)
+    const nextHash = await hashes.hash(judged)
     // A load has happened meanwhile and has asked for a look of its own.
     if (closed || judged !== sources) return
-    stamp = next.text
     if (nextHash === hash) return
     hash = nextHash
     onChange()
@@ -100,7 +91,6 @@ export function watch (options: WatchOptions): Watch {
     loaded (newSources, newHash) {
       sources = newSources
       hash = newHash
-      stamp = ''
       lookSoon(0)
     },
     close () {

@@ -9,7 +9,13 @@ import { compilePattern } from './pattern.js'
 import { finding, type Finding } from './validate.js'
 
 /** Compiles JSON Schemas; the text of what is wrong otherwise. Equal schemas are compiled once. */
-export type SchemaCompiler = (schema: Record<string, unknown>) => ValidateFunction | string
+export interface SchemaCompiler {
+  (schema: Record<string, unknown>): ValidateFunction | string
+  /** The load is over: no more than some are kept for files that change later. */
+  forget: () => void
+}
+
+const MOST_KEPT = 1000
 
 /**
  * Makes the compiler of one load. Strict: unknown keywords, remote references and patterns that compilePattern
@@ -18,7 +24,7 @@ export type SchemaCompiler = (schema: Record<string, unknown>) => ValidateFuncti
  */
 export function createSchemaCompiler (): SchemaCompiler {
   const known = new Map<string, ValidateFunction | string>()
-  return schema => {
+  const compile = (schema: Record<string, unknown>): ValidateFunction | string => {
     const key = JSON.stringify(schema)
     const before = known.get(key)
     if (before !== undefined) return before
@@ -26,6 +32,7 @@ export function createSchemaCompiler (): SchemaCompiler {
     known.set(key, made)
     return made
   }
+  return Object.assign(compile, { forget: () => { if (known.size > MOST_KEPT) known.clear() } })
 }
 
 function compileSchema (schema: Record<string, unknown>): ValidateFunction | string {

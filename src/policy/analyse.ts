@@ -19,6 +19,8 @@ export interface Analysis {
 export interface Analyser {
   allow: (rule: WrittenAllow) => Analysis
   deny: (rule: WrittenDeny | string) => Analysis
+  /** The load is over: what only one file has is let go, so that a gate that reloads for months does not grow. */
+  forget: () => void
 }
 
 /** Everything that analysing a rule looks things up in. */
@@ -28,10 +30,13 @@ export interface Context {
   documented: (operation: Operation) => QueryCondition
 }
 
-/** Makes the analyser of one load. */
+/** Rules that several files have, kept for files that change later. */
+const MOST_KEPT = 20_000
+
+/** Makes the analyser of a catalogue. */
 export function createAnalyser (catalog: Catalog, schemas: SchemaCompiler): Analyser {
-  const allows = new Map<string, Analysis>()
-  const denies = new Map<string, Analysis>()
+  const allows = new Shared()
+  const denies = new Shared()
   const documented = new Map<number, QueryCondition>()
   const context: Context = {
     catalog,
@@ -41,11 +46,37 @@ export function createAnalyser (catalog: Catalog, schemas: SchemaCompiler): Anal
     }
   }
   return {
-    allow: rule => getOrMake(allows, JSON.stringify(rule), () => analyse(rule, 'allow', context)),
+    allow: rule => allows.get(JSON.stringify(rule), () => analyse(rule, 'allow', context)),
     deny (rule) {
       const written = typeof rule === 'string' ? fromText(rule) : rule
-      return getOrMake(denies, JSON.stringify(rule), () => analyse(written, 'deny', context))
+      return denies.get(JSON.stringify(rule), () => analyse(written, 'deny', context))
+    },
+    forget () {
+      allows.forget()
+      denies.forget()
+      schemas.forget()
     }
+  }
+}
+
+/** Analyses by the rule's text, and which of them were asked for more than once. */
+class Shared {
+  readonly #known = new Map<string, Analysis>()
+  #once = new Set<string>()
+
+  get (text: string, make: () => Analysis): Analysis {
+    const known = this.#known.get(text)
+    if (known !== undefined) { this.#once.delete(text); return known }
+    const made = make()
+    this.#known.set(text, made)
+    this.#once.add(text)
+    return made
+  }
+
+  forget (): void {
+    for (const text of this.#once) this.#known.delete(text)
+    if (this.#known.size > MOST_KEPT) this.#known.clear()
+    this.#once = new Set()
   }
 }
 

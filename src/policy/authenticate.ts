@@ -1,11 +1,11 @@
 import type { Problem } from '../domain/problem.js'
-import type { AuthenticateEntry, KeyPairEntry, WorkloadEntry } from './compile.js'
+import type { AuthenticateEntry, CompiledPolicy, KeyPairEntry, WorkloadEntry } from './compile.js'
 import type { LoadOptions } from './load.js'
 import { didYouMean } from './nearest.js'
 import { compilePattern, matches } from './pattern.js'
 import type { PolicyFile } from './schema.js'
 import type { WrittenPolicy } from './written.js'
-import type { Path } from './yaml.js'
+import type { Path, YamlFile } from './yaml.js'
 
 type Written = PolicyFile['authenticate'][number]
 type Say = (path: Path, message: string, hint?: string) => void
@@ -63,24 +63,29 @@ function compileWorkload ({ issuer, audience, claims }: NonNullable<Written['wor
 }
 
 /** Keys and certificates that occur twice: they would name two clients, or one for two reasons. */
-export function repeatedIdentities (policies: readonly WrittenPolicy[]): Problem[] {
+export function repeatedIdentities (policies: ReadonlyArray<{ readonly policy: Pick<CompiledPolicy, 'authenticate'>, readonly yaml: YamlFile }>): Problem[] {
   const problems: Problem[] = []
-  const places = new Map<string, string>()
-  for (const { yaml, value } of policies) {
-    for (const [i, { apiKey, mtls }] of value.authenticate.entries()) {
-      const identity = identityOf(apiKey, mtls, i)
-      if (identity === undefined) continue
-      const { path, name, what } = identity
-      const place = yaml.locate(path)
-      const owner = places.get(name)
-      if (owner !== undefined) problems.push(yaml.problem(path, `${what} is in use already`, { hint: `at ${owner}` }))
-      else places.set(name, `${yaml.path}:${place.line}:${place.column}`)
+  const owners = new Map<string, { yaml: YamlFile, i: number }>()
+  for (const { policy, yaml } of policies) {
+    for (const [i, entry] of policy.authenticate.entries()) {
+      const name = nameOf(entry)
+      if (name === undefined) continue
+      const owner = owners.get(name)
+      if (owner === undefined) { owners.set(name, { yaml, i }); continue }
+      const first = owner.yaml.locate(pathOf(entry, owner.i))
+      const what = entry.kind === 'apiKey' ? 'this key' : 'this certificate'
+      problems.push(yaml.problem(pathOf(entry, i), `${what} is in use already`, { hint: `at ${owner.yaml.path}:${first.line}:${first.column}` }))
     }
   }
   return problems
 }
 
-function identityOf (apiKey: Written['apiKey'], mtls: Written['mtls'], i: number): { path: Path, name: string, what: string } | undefined {
-  if (apiKey !== undefined) return { path: ['authenticate', i, 'apiKey', 'sha256'], name: `key ${apiKey.sha256}`, what: 'this key' }
-  return mtls === undefined ? undefined : { path: ['authenticate', i, 'mtls'], name: `mtls ${JSON.stringify(mtls)}`, what: 'this certificate' }
+/** What nobody else may be known by. */
+function nameOf (entry: AuthenticateEntry): string | undefined {
+  if (entry.kind === 'apiKey') return entry.sha256
+  return entry.kind === 'mtls' ? JSON.stringify([entry.uri, entry.dns, entry.sha256]) : undefined
+}
+
+function pathOf ({ kind }: AuthenticateEntry, i: number): Path {
+  return kind === 'apiKey' ? ['authenticate', i, 'apiKey', 'sha256'] : ['authenticate', i, 'mtls']
 }

@@ -6,6 +6,7 @@ import { covers, disjoint } from './overlap.js'
 import { runTest } from './policy-tests.js'
 import type { RuleShape } from './shape.js'
 import type { WrittenPolicy } from './written.js'
+import type { YamlFile } from './yaml.js'
 
 /** One test of a policy, run. */
 export interface TestResult {
@@ -46,36 +47,51 @@ export interface TestReport {
 
 interface Seen { readonly rules: Set<string>, readonly conditions: Set<string> }
 
+/** What checking one policy has found. */
+export interface CheckedPolicy {
+  readonly problems: readonly Problem[]
+  readonly results: readonly TestResult[]
+  readonly overlaps: readonly Overlap[]
+  readonly all: Seen
+  readonly seen: Seen
+}
+
 /**
- * Runs the tests of all policies and looks for rules that never answer. A failing test is an error at its line.
- * In steps of one policy.
+ * Runs the tests of a policy and looks for rules that never answer. A failing test is an error at its line.
  *
- * @param policies each with the file that it was compiled from
+ * @param file that the policy was compiled from
+ * @param report false: only the problems are wanted
  */
-export function * checkPolicies (policies: ReadonlyMap<CompiledPolicy, WrittenPolicy>, catalog: Catalog): Generator<undefined, { problems: Problem[], report: TestReport }> {
+export function checkPolicy (policy: CompiledPolicy, file: WrittenPolicy, catalog: Catalog, report: boolean): CheckedPolicy {
   const problems: Problem[] = []
-  const results: TestResult[] = []
   const overlaps: Overlap[] = []
   const all: Seen = { rules: new Set(), conditions: new Set() }
   const seen: Seen = { rules: new Set(), conditions: new Set() }
-  for (const [policy, file] of policies) {
-    results.push(...runTests(policy, file, catalog, seen, problems))
-    addAll(policy, all)
-    problems.push(...untestedRules(policy, file, seen), ...neverAnswering(policy, file, overlaps))
-    yield
-  }
-  problems.push(...oversharing(policies), ...overreserving(policies))
-  const observing = [...policies.keys()].filter(policy => policy.mode === 'observe' || policy.allow.shapes.some(shape => shape.observe))
+  const results = runTests(policy, file, catalog, seen, problems)
+  if (report) addAll(policy, all)
+  problems.push(...untestedRules(policy, file, seen), ...neverAnswering(policy, file, report ? overlaps : undefined))
+  return { problems, results, overlaps, all, seen }
+}
+
+/** What `check` reports of all policies together. */
+export function reportOf (checked: readonly CheckedPolicy[], policies: Iterable<CompiledPolicy>): TestReport {
+  const union = (of: (one: CheckedPolicy) => ReadonlySet<string>): Set<string> => new Set(checked.flatMap(one => [...of(one)]))
+  const observing = [...policies].filter(policy => policy.mode === 'observe' || policy.allow.shapes.some(shape => shape.observe))
   return {
-    problems,
-    report: {
-      results,
-      rules: coverage(all.rules, seen.rules),
-      conditions: coverage(all.conditions, seen.conditions),
-      overlaps,
-      observing: observing.map(policy => policy.client)
-    }
+    results: checked.flatMap(one => one.results),
+    rules: coverage(union(one => one.all.rules), union(one => one.seen.rules)),
+    conditions: coverage(union(one => one.all.conditions), union(one => one.seen.conditions)),
+    overlaps: checked.flatMap(one => one.overlaps),
+    observing: observing.map(policy => policy.client)
   }
+}
+
+/** A policy, and where it is written. `sharing`: it gives a share. */
+interface Sharer { readonly policy: CompiledPolicy, readonly sharing: boolean, readonly yaml: YamlFile }
+
+/** Shares and reservations that promise more than there is. */
+export function checkShares (policies: readonly Sharer[]): Problem[] {
+  return [...oversharing(policies), ...overreserving(policies)]
 }
 
 function runTests (policy: CompiledPolicy, { yaml, value }: WrittenPolicy, catalog: Catalog, seen: Seen, problems: Problem[]): TestResult[] {
@@ -141,25 +157,57 @@ function some (names: readonly string[]): string {
   return names.length <= 5 ? names.join(', ') : `${names.slice(0, 5).join(', ')}, …`
 }
 
-/** Rules that an earlier rule or a deny leaves nothing to, and pairs of which both can match. */
-function neverAnswering (policy: CompiledPolicy, file: WrittenPolicy, overlaps: Overlap[]): Problem[] {
+/** Rules that an earlier rule or a deny leaves nothing to, and pairs of which both can match (when they are wanted). */
+function neverAnswering (policy: CompiledPolicy, file: WrittenPolicy, overlaps: Overlap[] | undefined): Problem[] {
   const problems: Problem[] = []
   const { allow } = policy
   const warn = (position: number, message: string) => {
     if (allow.file(position) === file.name) problems.push(file.yaml.problem(['allow', allow.index(position)], message, { severity: 'warning' }))
   }
+  let earlier = new EarlierRules()
   for (let second = 0; second < allow.shapes.length; second++) {
     const shape = allow.shapes[second]!
-    const group = allow.group(shape.operation.index)
+    if (allow.start(allow.group(shape.operation.index)) === second) earlier = new EarlierRules()
     const denied = deniedBy(policy, shape)
     if (denied !== undefined) warn(second, `this rule never answers: ${denied} denies all of it`)
-    for (let first = allow.start(group); first < second; first++) {
-      const earlier = allow.shapes[first]!
-      if (covers(earlier, shape)) { warn(second, `this rule never answers: ${allow.id(first)} "${earlier.name}" matches first`); break }
-      if (!disjoint(earlier, shape)) overlaps.push({ client: policy.client, operation: shape.operation.id, first: allow.id(first), second: allow.id(second) })
+    for (const first of earlier.meeting(shape)) {
+      const other = allow.shapes[first]!
+      if (covers(other, shape)) { warn(second, `this rule never answers: ${allow.id(first)} "${other.name}" matches first`); break }
+      if (overlaps !== undefined && !disjoint(other, shape)) overlaps.push({ client: policy.client, operation: shape.operation.id, first: allow.id(first), second: allow.id(second) })
     }
+    earlier.add(second, shape)
   }
   return problems
+}
+
+/**
+ * The earlier rules of an operation by the values that they list for its first parameter. Lists without a common value leave
+ * each other everything, so a thousand rules with lists of their own need not be compared in pairs.
+ */
+class EarlierRules {
+  readonly #all: number[] = []
+  readonly #byValue = new Map<unknown, number[]>()
+  /** those that list no values there */
+  readonly #others: number[] = []
+
+  add (position: number, shape: RuleShape): void {
+    this.#all.push(position)
+    const first = shape.where?.[0]
+    if (first?.kind !== 'values') { this.#others.push(position); return }
+    for (const value of first.values) {
+      const known = this.#byValue.get(value)
+      if (known === undefined) this.#byValue.set(value, [position])
+      else known.push(position)
+    }
+  }
+
+  /** In order, those that the rule may have a call in common with. */
+  meeting (shape: RuleShape): Iterable<number> {
+    const first = shape.where?.[0]
+    if (first?.kind !== 'values') return this.#all
+    const found = [...first.values].flatMap(value => this.#byValue.get(value) ?? [])
+    return found.length === 0 ? this.#others : [...new Set([...this.#others, ...found])].sort((a, b) => a - b)
+  }
 }
 
 function deniedBy (policy: CompiledPolicy, shape: RuleShape): string | undefined {
@@ -172,28 +220,28 @@ function deniedBy (policy: CompiledPolicy, shape: RuleShape): string | undefined
   return undefined
 }
 
-/** Shares that are given and promise more than there is. Who gives none takes what is left. */
-function oversharing (policies: ReadonlyMap<CompiledPolicy, WrittenPolicy>): Problem[] {
+/** Who gives no share takes what is left. */
+function oversharing (policies: readonly Sharer[]): Problem[] {
   const sums = new Map<string, number>()
-  const last = new Map<string, WrittenPolicy>()
-  for (const [policy, file] of policies) {
-    if (file.value.rateLimit?.share === undefined) continue
+  const last = new Map<string, YamlFile>()
+  for (const { policy, sharing, yaml } of policies) {
+    if (!sharing) continue
     sums.set(policy.upstream, (sums.get(policy.upstream) ?? 0) + policy.share)
-    last.set(policy.upstream, file)
+    last.set(policy.upstream, yaml)
   }
   const over = [...sums].filter(([, sum]) => Math.round(sum * 10_000) > 10_000)
-  return over.map(([upstream, sum]) => last.get(upstream)!.yaml.problem(['rateLimit', 'share'],
+  return over.map(([upstream, sum]) => last.get(upstream)!.problem(['rateLimit', 'share'],
     `the shares given for the upstream "${upstream}" add up to ${Math.round(sum * 100)}%`, { severity: 'warning' }))
 }
 
-/** Reservations that promise more than there is: nobody could keep them. */
-function overreserving (policies: ReadonlyMap<CompiledPolicy, WrittenPolicy>): Problem[] {
+/** Nobody could keep them. */
+function overreserving (policies: readonly Sharer[]): Problem[] {
   const sums = new Map<string, number>()
   const problems: Problem[] = []
-  for (const [{ upstream, reserve }, file] of policies) {
+  for (const { policy: { upstream, reserve }, yaml } of policies) {
     const sum = (sums.get(upstream) ?? 0) + reserve
     sums.set(upstream, sum)
-    if (reserve > 0 && Math.round(sum * 10_000) > 10_000) problems.push(file.yaml.problem(['rateLimit', 'reserve'], `with this one the reservations for the upstream "${upstream}" add up to ${Math.round(sum * 100)}%`, { hint: 'all of them together can be at most 100%' }))
+    if (reserve > 0 && Math.round(sum * 10_000) > 10_000) problems.push(yaml.problem(['rateLimit', 'reserve'], `with this one the reservations for the upstream "${upstream}" add up to ${Math.round(sum * 100)}%`, { hint: 'all of them together can be at most 100%' }))
   }
   return problems
 }

@@ -113,6 +113,9 @@ export class RuleTable {
     this.#kind = kind
   }
 
+  /** How many operations its rules are about. */
+  get groups (): number { return this.#operations.length }
+
   /** The group of an operation's rules; -1 when there is none. */
   group (operation: number): number {
     const operations = this.#operations

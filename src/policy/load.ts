@@ -1,26 +1,27 @@
 import { createHash } from 'node:crypto'
-import { isCidrProblem, parseCidr } from '../domain/cidr.js'
-import type { Problem } from '../domain/problem.js'
+import { hasErrors, type Problem } from '../domain/problem.js'
 import type { Catalog, DeclaredOperation } from '../okta/catalog.js'
-import { createAnalyser, type Analyser } from './analyse.js'
+import { createAnalyser } from './analyse.js'
 import { createSchemaCompiler } from './analyse-body.js'
-import { checkPolicies, type TestReport } from './check.js'
-import { compileAuthenticate, repeatedIdentities } from './authenticate.js'
-import { compile, type CompiledPolicy, type PlacedRule } from './compile.js'
-import { didYouMean } from './nearest.js'
+import { repeatedIdentities } from './authenticate.js'
+import { checkPolicy, checkShares, reportOf, type CheckedPolicy, type TestReport } from './check.js'
+import { compileFile } from './compile-file.js'
+import type { CompiledPolicy } from './compile.js'
+import type { Ground, KeptPolicies, KeptPolicy, KeptSet } from './kept.js'
 import { readOperations } from './operations-file.js'
-import { soundParts } from './salvage.js'
-import { PolicySchema, SetSchema, type PolicyFile, type SetFile } from './schema.js'
+import { placeRules, type FileRules } from './place-rules.js'
+import { readFile, type ReadPolicy } from './read-file.js'
 import { cyclicSets, extendedSets, missingSets } from './sets.js'
-import { validate } from './validate.js'
-import { endOfDay, startOfDay, type WrittenFile, type WrittenPolicy, type WrittenSet } from './written.js'
-import { readYaml, type Path, type YamlFile } from './yaml.js'
+import type { WrittenFile, WrittenPolicy, WrittenSet } from './written.js'
+import { lazyYaml, readYaml, type YamlFile } from './yaml.js'
 
 /** A file of the policies folder. */
 export interface SourceFile {
   /** shown in problems */
   readonly path: string
   readonly text: string
+  /** of its bytes, when it is known */
+  readonly digest?: string
   /** relative to the policies folder; default: to the folder that all files share */
   readonly name?: string
 }
@@ -38,6 +39,8 @@ export interface LoadOptions {
   readonly production?: boolean
   /** keep what was written, with places and comments, for tools; a running gate has no use for it */
   readonly keepWritten?: boolean
+  /** what earlier loads of the same folder have found; it takes up what this one finds. Without `keepWritten` */
+  readonly kept?: KeptPolicies
 }
 
 /** Everything loaded. With an error among the problems nothing of it may serve. */
@@ -46,7 +49,8 @@ export interface PolicySet {
   /** by client id */
   readonly clients: ReadonlyMap<string, CompiledPolicy>
   readonly problems: readonly Problem[]
-  readonly tests: TestReport
+  /** absent with `kept`: of a file that is not read again only the problems are known */
+  readonly tests?: TestReport
   /** by name; only with `keepWritten` */
   readonly written?: ReadonlyMap<string, WrittenFile>
 }
@@ -59,72 +63,195 @@ export interface PolicySet {
  * @param catalogFor makes the catalogue with the declared operations
  * @param now epoch milliseconds: what has expired is a warning
  */
-export function loadPolicies (files: readonly SourceFile[], catalogFor: (declared: readonly DeclaredOperation[]) => Catalog, now: number, options: LoadOptions = {}): PolicySet {
+export function loadPolicies (files: readonly SourceFile[], catalogFor: (declared: readonly DeclaredOperation[]) => Catalog, now: number, options: Omit<LoadOptions, 'kept'> = {}): PolicySet & { readonly tests: TestReport } {
   const steps = loadInSteps(files, catalogFor, now, options)
   for (;;) {
     const step = steps.next()
-    if (step.done === true) return step.value
+    if (step.done === true) return step.value as PolicySet & { readonly tests: TestReport }
   }
 }
 
-/** loadPolicies() in steps of one file each, so that a serving gate can answer requests between them. */
+interface NamedFile { readonly name: string, readonly source: SourceFile, readonly digest: string }
+
+/** A policy of this load, whether read now or kept. */
+interface LoadedPolicy {
+  readonly policy: CompiledPolicy
+  readonly sharing: boolean
+  readonly yaml: YamlFile
+}
+
+/**
+ * loadPolicies() in steps of some milliseconds, so that a serving gate can answer requests between them. Of each file only
+ * what a gate needs outlives its step: ten thousand syntax trees would be gigabytes.
+ */
 export function * loadInSteps (files: readonly SourceFile[], catalogFor: (declared: readonly DeclaredOperation[]) => Catalog, now: number, options: LoadOptions = {}): Generator<undefined, PolicySet> {
-  const problems: Problem[] = []
-  const policies: WrittenPolicy[] = []
-  const sets = new Map<string, WrittenSet>()
-  const unsound: WrittenFile[] = []
-  const unreadable = new Set<string>()
-  let declared: readonly DeclaredOperation[] = []
+  const kept = options.keepWritten === true ? undefined : options.kept
+  kept?.begin(JSON.stringify([options.upstreams, options.authnToken, options.issuers, options.production]))
   const root = commonFolder(files)
-
-  for (const file of files) {
-    const name = file.name ?? file.path.slice(root.length)
-    const yaml = readYaml(file.path, file.text)
-    if (name === 'operations.yaml') {
-      const read = readOperations(yaml)
-      problems.push(...read.problems)
-      declared = read.operations
-    } else {
-      const { file: written, sound } = readFile(name, yaml, problems)
-      if (!sound) unreadable.add(name)
-      if (written === undefined) continue
-      if (!sound) unsound.push(written)
-      else if (written.kind === 'set') sets.set(name, written)
-      else policies.push(written)
-    }
-    yield
+  const named: NamedFile[] = []
+  for (const [i, source] of files.entries()) {
+    named.push({ source, name: source.name ?? source.path.slice(root.length), digest: kept === undefined ? '' : digestOf(source) })
+    if (source.digest === undefined && kept !== undefined && i % 50 === 49) yield
   }
+  const problems: Problem[] = []
+  const ground = readGround(named.find(file => file.name === 'operations.yaml'), catalogFor, kept)
+  problems.push(...ground.problems)
+  yield
 
-  const catalog = catalogFor(declared)
-  const analyser = createAnalyser(catalog, createSchemaCompiler())
-  const rules = new Map<WrittenFile, FileRules>()
-  for (const file of [...policies, ...sets.values(), ...unsound]) {
-    problems.push(...missingSets(file, sets, unreadable))
-    rules.set(file, placeRules(file, analyser, problems))
-    yield
-  }
-  const broken = unsound.filter(file => file.kind === 'policy')
-  problems.push(...cyclicSets(sets), ...duplicates([...policies, ...broken]))
-  for (const file of broken) {
-    const found: Problem[] = []
-    compileFile(file, extendedSets(file, sets), rules, options, now, found)
-    // Warnings may be about what was taken out.
-    problems.push(...found.filter(problem => problem.severity === 'error'))
-  }
-
+  const loadedSets = yield * loadSets(named.filter(file => isSet(file.name)), ground, kept, problems)
+  const { sets, rules, unreadable } = loadedSets
+  const dependenciesOf = dependencies(named, sets, options.attachments)
+  const loaded: LoadedPolicy[] = []
+  const broken: LoadedPolicy[] = []
   const clients = new Map<string, CompiledPolicy>()
-  const sources = new Map<CompiledPolicy, WrittenPolicy>()
-  for (const file of policies) {
-    const policy = compileFile(file, extendedSets(file, sets), rules, options, now, problems)
-    if (clients.has(policy.client)) continue
-    clients.set(policy.client, policy)
-    sources.set(policy, file)
+  const checked: CheckedPolicy[] = []
+  const written: WrittenPolicy[] = []
+  const keepPolicies = new Map<string, KeptPolicy>()
+
+  for (const { name, source, digest } of named) {
+    if (name === 'operations.yaml' || isSet(name)) continue
+    const known = kept?.policy(name, digest, now, dependenciesOf)
+    if (known !== undefined) {
+      keepPolicies.set(name, known)
+      problems.push(...known.problems)
+      loaded.push({ ...known, yaml: lazyYaml(source.path, () => source.text) })
+      if (!clients.has(known.policy.client)) clients.set(known.policy.client, known.policy)
+      continue
+    }
+    const read = readFile(name, readYaml(source.path, source.text), problems)
+    yield
+    if (read.file === undefined) continue
+    const file = read.file as WrittenPolicy
+    const found: Problem[] = []
+    let until = Infinity
+    let from = -Infinity
+    const changes = (at: number): void => { if (at > now) until = Math.min(until, at); else from = Math.max(from, at) }
+    found.push(...missingSets(file, sets, unreadable))
+    const own = yield * placeRules(file, ground.analyser, found)
+    const extended = extendedSets(file, sets)
+    const compiled: Problem[] = []
+    const policy = compileFile(file, extended, [own, ...extended.map(set => rules.get(set)!)], { options, now, problems: compiled, changes })
+    // Warnings may be about what was taken out.
+    found.push(...read.sound ? compiled : compiled.filter(problem => problem.severity === 'error'))
+    const result = { policy, sharing: file.value.rateLimit?.share !== undefined, yaml: options.keepWritten === true ? file.yaml : lazyYaml(source.path, () => source.text) }
+    if (!read.sound) { broken.push(result); problems.push(...found); yield; continue }
+    loaded.push(result)
+    if (options.keepWritten === true) written.push(file)
+    yield
+    if (!clients.has(policy.client)) {
+      clients.set(policy.client, policy)
+      const check = checkPolicy(policy, file, ground.catalog, kept === undefined)
+      found.push(...check.problems)
+      if (kept === undefined) checked.push(check)
+      if (kept !== undefined && !hasErrors(found)) keepPolicies.set(name, remember(read as ReadPolicy, digest, result, found, dependenciesOf, from, until))
+    }
+    problems.push(...found)
     yield
   }
-  const checked = yield * checkPolicies(sources, catalog)
-  problems.push(...checked.problems)
-  const written = options.keepWritten === true ? new Map([...policies, ...sets.values()].map(file => [file.name, file])) : undefined
-  return { catalog, clients, problems: inOrder(problems, files), tests: checked.report, written }
+  problems.push(...cyclicSets(sets), ...duplicates([...loaded, ...broken]), ...repeatedIdentities([...loaded, ...broken]), ...checkShares(loaded.filter(({ policy }) => clients.get(policy.client) === policy)))
+  kept?.end(loadedSets.keep, keepPolicies)
+  return {
+    catalog: ground.catalog,
+    clients,
+    problems: inOrder(problems, files),
+    tests: kept === undefined ? reportOf(checked, clients.values()) : undefined,
+    written: options.keepWritten === true ? new Map([...written, ...sets.values()].map(file => [file.name, file])) : undefined
+  }
+}
+
+function remember ({ file }: ReadPolicy, digest: string, { policy, sharing }: LoadedPolicy, problems: readonly Problem[], dependenciesOf: (kept: Pick<KeptPolicy, 'extends' | 'attachments'>) => string, from: number, until: number): KeptPolicy {
+  const names = { extends: file.value.extends ?? NONE, attachments: attachmentsOf(file) }
+  return { digest, policy, sharing, problems, ...names, dependencies: dependenciesOf(names), from, until }
+}
+
+const NONE: readonly string[] = []
+
+function attachmentsOf ({ value }: WrittenPolicy): readonly string[] {
+  const found = value.authenticate.flatMap(({ privateKeyJwt }) => privateKeyJwt?.jwks.file ?? [])
+  return found.length === 0 ? NONE : found
+}
+
+/** Files in sub-folders are sets. */
+const isSet = (name: string): boolean => name.includes('/')
+
+/** Problems name the path: a file that has moved is another one. */
+function digestOf (source: SourceFile): string {
+  return `${source.path} ${source.digest ?? createHash('sha256').update(source.text).digest('base64')}`
+}
+
+function readGround (file: NamedFile | undefined, catalogFor: (declared: readonly DeclaredOperation[]) => Catalog, kept: KeptPolicies | undefined): Ground {
+  const known = kept?.ground(file?.digest)
+  if (known !== undefined) return known
+  const read = file === undefined ? { problems: [], operations: [] } : operationsOf(file)
+  const catalog = catalogFor(read.operations)
+  const ground: Ground = { digest: file?.digest, problems: read.problems, catalog, analyser: createAnalyser(catalog, createSchemaCompiler()) }
+  kept?.setGround(ground)
+  return ground
+}
+
+function operationsOf ({ source }: NamedFile): ReturnType<typeof readOperations> {
+  return readOperations(readYaml(source.path, source.text))
+}
+
+interface LoadedSets {
+  /** sound ones, by name */
+  readonly sets: ReadonlyMap<string, WrittenSet>
+  readonly rules: ReadonlyMap<WrittenSet, FileRules>
+  /** names of those that are not */
+  readonly unreadable: ReadonlySet<string>
+  readonly keep: ReadonlyMap<string, KeptSet>
+}
+
+function * loadSets (files: readonly NamedFile[], ground: Ground, kept: KeptPolicies | undefined, problems: Problem[]): Generator<undefined, LoadedSets> {
+  const sets = new Map<string, WrittenSet>()
+  const rules = new Map<WrittenSet, FileRules>()
+  const unreadable = new Set<string>()
+  const keep = new Map<string, KeptSet>()
+  const unsound: WrittenSet[] = []
+  const digests = new Map(files.map(({ name, digest }) => [name, digest]))
+  for (const { name, source, digest } of files) {
+    const known = kept?.set(name, digest)
+    if (known !== undefined) {
+      const set: WrittenSet = { kind: 'set', name, yaml: lazyYaml(source.path, () => source.text), value: known.value }
+      sets.set(name, set)
+      rules.set(set, known.rules)
+      keep.set(name, known)
+      continue
+    }
+    const { file, sound } = readFile(name, readYaml(source.path, source.text), problems)
+    if (!sound) unreadable.add(name)
+    if (file?.kind === 'set') { if (sound) sets.set(name, file); else unsound.push(file) }
+    yield
+  }
+  for (const set of [...sets.values(), ...unsound]) {
+    problems.push(...missingSets(set, sets, unreadable))
+    const known = keep.get(set.name)
+    if (known !== undefined) { problems.push(...known.problems); continue }
+    const found: Problem[] = []
+    const placed = yield * placeRules(set, ground.analyser, found)
+    rules.set(set, placed)
+    problems.push(...found)
+    if (!hasErrors(found) && sets.get(set.name) === set) keep.set(set.name, { digest: digests.get(set.name)!, value: set.value, rules: placed, problems: found })
+    yield
+  }
+  return { sets, rules, unreadable, keep }
+}
+
+/** The state of the sets and attachments that a file names, as one text. */
+function dependencies (files: readonly NamedFile[], sets: ReadonlyMap<string, WrittenSet>, attachments: LoadOptions['attachments']): (kept: Pick<KeptPolicy, 'extends' | 'attachments'>) => string {
+  const digests = new Map(files.filter(({ name }) => isSet(name)).map(({ name, digest }) => [name, digest]))
+  return ({ extends: names, attachments: attached }) => {
+    if (names.length === 0 && attached.length === 0) return ''
+    const seen = new Set<string>()
+    const collect = (name: string): void => {
+      if (seen.has(name)) return
+      seen.add(name)
+      for (const next of sets.get(name)?.value.extends ?? []) collect(next)
+    }
+    names.forEach(collect)
+    const texts = attached.map(name => attachments?.get(name.replace(/^(\.\/)+/, '')) ?? null)
+    return createHash('sha256').update(JSON.stringify([[...seen].map(name => [name, digests.get(name) ?? '', sets.has(name)]), texts])).digest('base64')
+  }
 }
 
 function commonFolder (files: readonly SourceFile[]): string {
@@ -136,149 +263,17 @@ function commonFolder (files: readonly SourceFile[]): string {
   return common
 }
 
-/** `sound`: its schema has nothing against it; otherwise the file is only judged, never served. */
-function readFile (name: string, yaml: YamlFile, problems: Problem[]): { file?: WrittenFile, sound: boolean } {
-  problems.push(...yaml.problems)
-  if (yaml.value === undefined) return { sound: false }
-  const isSet = name.includes('/')
-  const found = validate(isSet ? SetSchema : PolicySchema, yaml.value)
-  for (const { path, message, ...more } of found) problems.push(yaml.problem(path, message, more))
-  const sound = found.length === 0
-  const value = sound ? yaml.value : { client: '', authenticate: [], ...soundParts(yaml.value, found) }
-  return {
-    sound,
-    file: isSet ? { kind: 'set', name, yaml, value: value as SetFile } : { kind: 'policy', name, yaml, value: value as PolicyFile }
-  }
-}
-
-interface FileRules { readonly allow: readonly PlacedRule[], readonly deny: readonly PlacedRule[] }
-
-/** Most entries of one list: rule ids are held in 16 bits. */
-const MAX_RULES = 65_535
-
-function placeRules (file: WrittenFile, analyser: Analyser, problems: Problem[]): FileRules {
-  const place = <T>(key: 'allow' | 'deny', written: readonly T[], analyse: (rule: T) => ReturnType<Analyser['allow']>): PlacedRule[] => {
-    if (written.length > MAX_RULES) problems.push(file.yaml.problem([key], `more than ${MAX_RULES} rules in one file`, { hint: 'move some to a set' }))
-    return written.slice(0, MAX_RULES).flatMap((rule, index) => {
-      if (rule === undefined) return []
-      const { shape, findings } = analyse(rule)
-      for (const found of findings) problems.push(file.yaml.problem(placeOf(key, index, rule, found.path), found.message, found))
-      return shape === undefined ? [] : [{ shape, file: file.name, index }]
-    })
-  }
-  return {
-    allow: place('allow', file.value.allow ?? [], rule => analyser.allow(rule)),
-    deny: place('deny', file.value.deny ?? [], rule => analyser.deny(rule))
-  }
-}
-
-/** A deny that is only a text has no parts of its own. */
-function placeOf (key: string, index: number, rule: unknown, path: Path): Path {
-  return typeof rule === 'string' ? [key, index] : [key, index, ...path]
-}
-
-function duplicates (policies: readonly WrittenPolicy[]): Problem[] {
+function duplicates (policies: readonly LoadedPolicy[]): Problem[] {
   const problems: Problem[] = []
-  const clients = new Map<string, WrittenPolicy>()
-  for (const { yaml, value, ...file } of policies) {
-    if (value.client === '') continue
-    const first = clients.get(value.client)
-    if (first !== undefined) problems.push(yaml.problem(['client'], `the client "${value.client}" has a policy already`, { hint: `in ${first.yaml.path}` }))
-    else clients.set(value.client, { yaml, value, ...file })
+  const clients = new Map<string, LoadedPolicy>()
+  for (const loaded of policies) {
+    const { client } = loaded.policy
+    if (client === '') continue
+    const first = clients.get(client)
+    if (first !== undefined) problems.push(loaded.yaml.problem(['client'], `the client "${client}" has a policy already`, { hint: `in ${first.yaml.path}` }))
+    else clients.set(client, loaded)
   }
-  return [...problems, ...repeatedIdentities(policies)]
-}
-
-function compileFile (file: WrittenPolicy, sets: readonly WrittenSet[], rules: ReadonlyMap<WrittenFile, FileRules>, options: LoadOptions, now: number, problems: Problem[]): CompiledPolicy {
-  const { value, yaml } = file
-  const say = (...problem: Parameters<YamlFile['problem']>) => problems.push(yaml.problem(...problem))
-  const sources = [file, ...sets].map(source => rules.get(source)!)
-  const allow = sources.flatMap(source => source.allow)
-  const deny = sources.flatMap(source => source.deny)
-  const upstream = value.upstream ?? 'default'
-  if (options.upstreams !== undefined && !options.upstreams.includes(upstream)) {
-    say(['upstream'], `unknown upstream "${upstream}"`, { hint: didYouMean(upstream, options.upstreams) ?? `known: ${options.upstreams.join(', ')}` })
-  }
-  if (options.authnToken?.includes(upstream) === false) checkAuthnToken(file, sets, allow, upstream, problems)
-  if ((value.allow ?? []).length === 0 && (value.extends ?? []).length === 0) say(['allow'], 'this policy allows nothing', { severity: 'warning' })
-  for (const [i, network] of (value.networks ?? []).entries()) {
-    const cidr = parseCidr(network)
-    if (isCidrProblem(cidr)) say(['networks', i], cidr.problem, { hint: cidr.hint })
-  }
-  if (options.production === true) problems.push(...longObserved(file, allow, now))
-  if (value.observeSince !== undefined && startOfDay(value.observeSince) === undefined) say(['observeSince'], `${value.observeSince} is no day of the calendar`)
-  return compile({
-    client: value.client,
-    owner: value.owner ?? '',
-    description: value.description ?? '',
-    file: file.name,
-    hash: hashOf([file, ...sets]),
-    mode: value.mode ?? 'enforce',
-    upstream,
-    expiresAt: expiry(value.expires, ['expires'], 'the policy', yaml, now, problems),
-    networks: value.networks,
-    share: shareOf(value, yaml, problems),
-    reserve: reserveOf(value, yaml, problems),
-    level: LEVELS[value.rateLimit?.priority ?? 'normal'],
-    waitMs: value.wait?.upToMs,
-    authenticate: compileAuthenticate(file, options, problems, (date, path) => expiry(date, path, 'this key', yaml, now, problems))
-  }, allow, deny)
-}
-
-function checkAuthnToken (file: WrittenPolicy, sets: readonly WrittenSet[], allow: readonly PlacedRule[], upstream: string, problems: Problem[]): void {
-  for (const rule of allow) {
-    if (rule.shape.credential !== 'authnToken') continue
-    const source = [file, ...sets].find(candidate => candidate.name === rule.file)!
-    problems.push(source.yaml.problem(['allow', rule.index, 'credential'], `the upstream "${upstream}" of ${file.value.client} has no authnToken`, { hint: 'give it one in narrowgate.yaml' }))
-  }
-}
-
-const WARN_BEFORE_MS = 30 * 86_400_000
-
-/** What only time changes never stops the gate: it is a warning here and a refusal at run time. */
-function expiry (date: string | undefined, path: Path, what: string, yaml: YamlFile, now: number, problems: Problem[]): number | undefined {
-  if (date === undefined) return undefined
-  const end = endOfDay(date)
-  if (end === undefined) problems.push(yaml.problem(path, `${date} is no day of the calendar`))
-  else if (end <= now) problems.push(yaml.problem(path, `${what} expired on ${date}`, { severity: 'warning' }))
-  else if (end - now <= WARN_BEFORE_MS) problems.push(yaml.problem(path, `${what} expires on ${date}, within 30 days`, { severity: 'warning' }))
-  return end
-}
-
-const OBSERVE_MS = 30 * 86_400_000
-
-/** Observing is for finding out: what observes a production org for long has been forgotten. */
-function longObserved ({ value, yaml }: WrittenPolicy, allow: readonly PlacedRule[], now: number): Problem[] {
-  const whole = value.mode === 'observe'
-  if (!whole && !allow.some(rule => rule.shape.observe)) return []
-  const what = whole ? 'this client is' : 'rules of this client are'
-  const path = whole ? ['mode'] : ['client']
-  const since = value.observeSince === undefined ? undefined : startOfDay(value.observeSince)
-  if (since === undefined) return [yaml.problem(path, `${what} only observed, in production, and nothing says since when`, { severity: 'warning', hint: 'write observeSince: YYYY-MM-DD, or mode: enforce' })]
-  if (now - since <= OBSERVE_MS) return []
-  return [yaml.problem(['observeSince'], `${what} only observed, in production, since ${value.observeSince}: for over 30 days`, { severity: 'warning', hint: '`narrowgate learn` proposes the rules that enforcing needs' })]
-}
-
-const LEVELS = { high: 0, normal: 1, low: 2 } as const
-
-function reserveOf ({ rateLimit }: PolicyFile, yaml: YamlFile, problems: Problem[]): number {
-  if (rateLimit?.reserve === undefined) return 0
-  const reserve = Number.parseFloat(rateLimit.reserve) / 100
-  if (reserve <= 0 || reserve > 1) problems.push(yaml.problem(['rateLimit', 'reserve'], 'a reservation is more than 0% and at most 100%'))
-  else if (reserve > Number.parseFloat(rateLimit.share ?? '100%') / 100) problems.push(yaml.problem(['rateLimit', 'reserve'], 'more is reserved than the client may use', { hint: 'a reservation is at most the share' }))
-  return reserve
-}
-
-function shareOf (value: PolicyFile, yaml: YamlFile, problems: Problem[]): number {
-  const share = Number.parseFloat(value.rateLimit?.share ?? '100%') / 100
-  if (share <= 0 || share > 1) problems.push(yaml.problem(['rateLimit', 'share'], 'a share is more than 0% and at most 100%'))
-  return share
-}
-
-function hashOf (files: readonly WrittenFile[]): string {
-  const hash = createHash('sha256')
-  for (const file of files) hash.update(`${file.name}\0${file.yaml.text}\0`)
-  return hash.digest('hex').slice(0, 12)
+  return problems
 }
 
 function inOrder (problems: readonly Problem[], files: readonly SourceFile[]): Problem[] {

@@ -28,6 +28,25 @@ export function * neededOperations (policies: Iterable<CompiledPolicy>): Generat
   }
 }
 
+/** Which operations go out with a credential, each once for all policies: the same, without who needs them. */
+export function operationsNeeded (policies: Iterable<CompiledPolicy>, credential: CredentialKind): readonly Operation[] {
+  const found = new Map<number, Operation>()
+  for (const policy of policies) {
+    const { allow } = policy
+    for (let group = 0; group < allow.groups; group++) {
+      const first = allow.start(group)
+      const { operation } = allow.shapes[first]!
+      if (found.has(operation.index)) continue
+      for (let i = first; i < allow.end(group); i++) {
+        if (allow.shapes[i]!.credential !== credential) continue
+        if (!isDenied(policy, operation)) found.set(operation.index, operation)
+        break
+      }
+    }
+  }
+  return [...found.values()]
+}
+
 /** True when a deny refuses every call of the operation. */
 export function isDenied (policy: CompiledPolicy, operation: Operation): boolean {
   const group = policy.deny.group(operation.index)

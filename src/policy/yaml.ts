@@ -53,6 +53,21 @@ export function readYaml (path: string, text: string): YamlFile {
   }
 }
 
+/** The same file, read when something of it is asked for: most of what did not change is not. */
+export function lazyYaml (path: string, text: () => string): YamlFile {
+  let read: YamlFile | undefined
+  const file = (): YamlFile => read ??= readYaml(path, text())
+  return {
+    path,
+    get text () { return text() },
+    get value () { return file().value },
+    get problems () { return file().problems },
+    get document () { return file().document },
+    locate: (...place) => file().locate(...place),
+    problem: (...place) => file().problem(...place)
+  }
+}
+
 /** `{ request: GET /users/{id} }` is the mistake that everybody makes once. */
 function braceHint (offset: number, text: string): string | undefined {
   const start = text.lastIndexOf('\n', offset) + 1

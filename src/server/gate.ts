@@ -25,7 +25,7 @@ import { KeyUses } from './key-use.js'
 import { auditFor, openLeftBehind } from './left-behind.js'
 import { Limits } from './limits.js'
 import { Links } from './links.js'
-import { loadEverything, type Loaded } from './load.js'
+import { loadEverything, LoadMemory, type Loaded, type Texts } from './load.js'
 import { gateGauges } from './gauges.js'
 import { LongRequests } from './long-requests.js'
 import { LoopDelay } from './loop-delay.js'
@@ -48,7 +48,7 @@ import type { Workers } from './workers.js'
 
 /** A gate that can't be started: its files are wrong. */
 export class LoadFault extends Error {
-  constructor (readonly problems: readonly Problem[], readonly texts: ReadonlyMap<string, string>) {
+  constructor (readonly problems: readonly Problem[], readonly texts: Texts) {
     super('the configuration would not load')
   }
 }
@@ -68,6 +68,8 @@ export interface GateOptions {
   readonly ownCalls?: boolean
   /** this process is a worker: it serves what its primary hands it */
   readonly member?: Member
+  /** of the loads before this one */
+  readonly memory?: LoadMemory
 }
 
 /** What a reload came to. */
@@ -75,6 +77,9 @@ export interface ReloadReport {
   readonly swapped: boolean
   readonly problems: readonly Problem[]
 }
+
+/** How many warnings of a load are told one by one: a line each of thousands would hold up requests. */
+const MOST_SAID = 100
 
 /** How long a start waits for tokens and for what Okta says of the gate: an org that is stuck must not hold up the others. */
 const START_MS = 2500
@@ -89,13 +94,14 @@ export const DRAIN_MS = 25_000
 export async function startGate (options: GateOptions): Promise<Gate> {
   const { configFile, environment, log } = options
   const stores = new SecretStores({ clock: () => performance.now(), notice: notice => { logStoreNotice(log, notice) } })
-  const loaded = await loadEverything(configFile, environment, Date.now(), { stores, record: true })
+  const memory = new LoadMemory()
+  const loaded = await loadEverything(configFile, environment, Date.now(), { stores, record: true, memory })
   if (!isUsable(loaded)) { stores.close(); throw new LoadFault(loaded.problems, loaded.texts) }
   const { config, secrets } = loaded
   const tokenKey = await newTokenKey()
   const several = config.workers > 1
   const audit = several ? createAuditLog([]) : await openAudit(auditFor(config.audit, undefined), secrets, log)
-  const gate = new Gate(options, loaded, stores, await readTokenKeys([tokenKey]), audit)
+  const gate = new Gate({ ...options, memory }, loaded, stores, await readTokenKeys([tokenKey]), audit)
   // What one process alone has no use for is not even loaded.
   if (several) {
     const { Workers } = await import('./workers.js')
@@ -328,7 +334,7 @@ export class Gate {
   async #reloadOnce (): Promise<ReloadReport> {
     let loaded: Loaded
     try {
-      loaded = await loadEverything(this.#options.configFile, this.#options.environment, Date.now(), { stores: this.#stores, record: this.#workers !== undefined })
+      loaded = await loadEverything(this.#options.configFile, this.#options.environment, Date.now(), { stores: this.#stores, record: this.#workers !== undefined, memory: this.#options.memory })
       if (isUsable(loaded)) {
         const against = await this.#workers?.prepare(loaded.recorded!) ?? []
         if (against.length > 0) throw new Error(against.join('; '))
@@ -389,8 +395,7 @@ export class Gate {
     if (this.#options.member !== undefined) { this.#log.debug({ snapshot: this.#snapshot.hash }, 'loaded'); return }
     this.#watch?.loaded(loaded.sources, loaded.hash)
     this.#refresh.loaded()
-    this.#problems = loaded.problems
-    for (const problem of loaded.problems) this.#log[problem.severity === 'error' ? 'error' : 'warn'](formatProblem(problem))
+    this.#tell(loaded.problems)
     if (!swapped) { this.#log.error('the change would not load; what was loaded before stays in force'); return }
     const restart = needsRestart(this.#config, loaded.config)
     if (restart !== undefined) this.#log.warn(`${restart} has changed: that takes effect at the next start`)
@@ -398,6 +403,18 @@ export class Gate {
       this.#log.warn('tokens.keys names no key: access tokens are signed with one of this process alone, so replicas, and this one after a restart, do not accept them')
     }
     this.#log.info({ snapshot: this.#snapshot.hash, clients: this.#snapshot.policies.size }, 'loaded')
+  }
+
+  /** What is wrong with the files, but for warnings about files that are as they were: those have been said. */
+  #tell (problems: readonly Problem[]): void {
+    const said = new Set(this.#problems)
+    this.#problems = problems
+    const news = problems.filter(problem => !said.has(problem))
+    const errors = news.filter(({ severity }) => severity === 'error')
+    const warnings = news.filter(({ severity }) => severity === 'warning')
+    for (const problem of errors) this.#log.error(formatProblem(problem))
+    for (const problem of warnings.slice(0, MOST_SAID)) this.#log.warn(formatProblem(problem))
+    if (warnings.length > MOST_SAID) this.#log.warn(`${warnings.length - MOST_SAID} more warnings: narrowgate check shows them all`)
   }
 
   /** The buckets, as this process sees them; those of a shared store as the workers do. */
@@ -450,7 +467,7 @@ export class Gate {
       detail: {
         draining: this.#draining,
         snapshot: { hash: this.#snapshot.hash, loadedAt: new Date(this.#snapshot.loadedAt).toISOString(), clients: this.#snapshot.policies.size },
-        lastLoad: { good: !hasErrors(this.#problems), problems: this.#problems.map(formatProblem) },
+        lastLoad: { good: !hasErrors(this.#problems), problems: foremost(this.#problems).map(formatProblem), ...this.#problems.length > MOST_SAID ? { more: this.#problems.length - MOST_SAID } : {} },
         ...statuses === undefined ? {} : { workers: workers!.places.map(place => ({ ...place, snapshot: (statuses.find(({ worker }) => worker === place.worker)?.detail['snapshot'] as { hash: string } | undefined)?.hash })) },
         credentials: statuses === undefined ? this.#credentials() : ofWorkers(statuses, 'credentials'),
         secretStores: [...this.#stores.status()].map(({ store, name, good, reason }) => ({ store, secret: name, good, reason })),
@@ -467,6 +484,11 @@ export class Gate {
   #auditStatus (): object {
     return { healthy: this.#audit.healthy, made: this.#audit.made, sinks: this.#audit.sinks }
   }
+}
+
+/** Errors first. */
+function foremost (problems: readonly Problem[]): readonly Problem[] {
+  return problems.length <= MOST_SAID ? problems : problems.toSorted((a, b) => Number(b.severity === 'error') - Number(a.severity === 'error')).slice(0, MOST_SAID)
 }
 
 async function within (ms: number, work: Promise<unknown>): Promise<void> {

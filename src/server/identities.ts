@@ -30,8 +30,11 @@ export interface ReadIdentities {
   readonly problems: readonly Problem[]
 }
 
+/** Key sets that were read before, by the entry of the policy that holds them. */
+export type KeySets = WeakMap<object, Awaited<ReturnType<typeof readKeySet>>>
+
 /** Reads what callers are known by. Repeats nothing of a key. */
-export async function readIdentities (config: Config | undefined, policies: PolicySet, secrets: ReadonlyMap<SecretReference, Secret>, withSecrets: boolean): Promise<ReadIdentities> {
+export async function readIdentities (config: Config | undefined, policies: PolicySet, secrets: ReadonlyMap<SecretReference, Secret>, withSecrets: boolean, known: KeySets = new WeakMap()): Promise<ReadIdentities> {
   const problems: Problem[] = []
   const say = (place: { file: string, line: number, column: number }, message: string, hint?: string): void => {
     problems.push({ severity: 'error', file: place.file, line: place.line, column: place.column, message, hint })
@@ -40,7 +43,9 @@ export async function readIdentities (config: Config | undefined, policies: Poli
   for (const { client, expiresAt, authenticate } of policies.clients.values()) {
     for (const entry of authenticate) {
       if (entry.kind !== 'privateKeyJwt' || entry.jwks === undefined) continue
-      const { keys, problems: wrong } = await readKeySet(entry.jwks)
+      const set = known.get(entry) ?? await readKeySet(entry.jwks)
+      known.set(entry, set)
+      const { keys, problems: wrong } = set
       for (const { message } of wrong) say(entry.place, message)
       keyPairs.push({ client, policyExpiresAt: expiresAt, keys, dpop: entry.dpop, requireJti: entry.requireJti })
     }

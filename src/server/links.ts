@@ -4,7 +4,7 @@ import type { Operation } from '../domain/operation.js'
 import type { Secret } from '../domain/secret.js'
 import { scopesFor, scopesOf } from '../okta/permissions.js'
 import type { CompiledPolicy } from '../policy/compile.js'
-import { neededOperations, type NeededOperation } from '../policy/needed.js'
+import { neededOperations, operationsNeeded, type NeededOperation } from '../policy/needed.js'
 import { createUpstreamPool } from '../upstream/agent.js'
 import { createApiToken, type ApiToken } from '../upstream/api-token.js'
 import { Breaker } from '../upstream/breaker.js'
@@ -43,7 +43,7 @@ export class Links {
   readonly #clock: TokenClock
   readonly #log: Logger
   readonly #refused: () => void
-  #needed: readonly NeededOperation[] = []
+  #policies: readonly CompiledPolicy[] = []
 
   /** @param refused called when Okta refuses a credential: perhaps it was replaced where it is kept */
   constructor (clock: TokenClock, log: Logger, refused: () => void = () => {}) {
@@ -58,14 +58,14 @@ export class Links {
    * @throws for a CA or key that can't be read, before anything has changed
    */
   renew (config: Config, secrets: ReadonlyMap<SecretReference, Secret>, policies: Iterable<CompiledPolicy>): ReadonlyMap<string, UpstreamLink> {
-    const needed = [...neededOperations(policies)]
+    const all = [...policies]
     const next = new Map<string, Held>()
     for (const upstream of config.upstreams.values()) {
       const key = keyOf(upstream, config, secrets)
       const old = this.#held.get(upstream.name)
-      next.set(upstream.name, old?.key === key ? old : this.#open(upstream, config, secrets, key, old, needed))
+      next.set(upstream.name, old?.key === key ? old : this.#open(upstream, config, secrets, key, old, all))
     }
-    this.#needed = needed
+    this.#policies = all
     this.#secrets.renew(secrets)
     for (const [name, held] of this.#held) if (next.get(name) !== held) this.#retire(held, next.get(name))
     this.#held.clear()
@@ -108,7 +108,10 @@ export class Links {
     }))
   }
 
-  #open (upstream: UpstreamConfig, config: Config, secrets: ReadonlyMap<SecretReference, Secret>, key: string, old: Held | undefined, needed: readonly NeededOperation[]): Held {
+  /** Of each client; only asked for when there is something to tell. */
+  get #needed (): readonly NeededOperation[] { return [...neededOperations(this.#policies)] }
+
+  #open (upstream: UpstreamConfig, config: Config, secrets: ReadonlyMap<SecretReference, Secret>, key: string, old: Held | undefined, policies: readonly CompiledPolicy[]): Held {
     const { name, org, credential, timeouts: { connectMs, headersMs, idleMs }, proxy } = upstream
     const ca = upstream.ca === undefined ? undefined : [secrets.get(upstream.ca)!.reveal()]
     const connections = Math.max(1, Math.floor(config.limits.ceiling * config.limits.concurrency)) + 1
@@ -122,7 +125,7 @@ export class Links {
         org,
         clientId: credential.clientId,
         keys: () => keys.current.map(reference => this.#secrets.get(reference)),
-        scopes: scopesNeeded(upstream, needed),
+        scopes: scopesNeeded(upstream, policies),
         dpop: credential.dpop,
         clock: this.#clock,
         notice: notice => { this.#noted(name, notice) }
@@ -158,9 +161,9 @@ export class Links {
   #refresh (upstream: UpstreamConfig, { serviceApp, keys }: Held): void {
     if (serviceApp === undefined || upstream.credential.kind !== 'serviceApp') return
     keys.current = upstream.credential.keys
-    const mine = needsOf(upstream, this.#needed)
+    const mine = needsOf(upstream, this.#policies)
     const without = upstream.credential.scopes !== 'auto' ? undefined : (refused: ReadonlySet<string>) => scopesFor(mine.filter(operation => refusedScope(operation, refused) === undefined))
-    serviceApp.setScopes(scopesNeeded(upstream, this.#needed), without)
+    serviceApp.setScopes(scopesNeeded(upstream, this.#policies), without)
     serviceApp.renewKeys()
     const refused = serviceApp.refusedScopes()
     if (refused.size > 0) this.#notices.scopes(upstream.name, [...refused], this.#needed)
@@ -175,13 +178,13 @@ export class Links {
   }
 }
 
-function needsOf (upstream: UpstreamConfig, needed: readonly NeededOperation[]): readonly Operation[] {
-  return needed.filter(one => one.upstream === upstream.name && one.credential === 'upstream').map(one => one.operation)
+function needsOf (upstream: UpstreamConfig, policies: readonly CompiledPolicy[]): readonly Operation[] {
+  return operationsNeeded(policies.filter(policy => policy.upstream === upstream.name), 'upstream')
 }
 
-function scopesNeeded (upstream: UpstreamConfig, needed: readonly NeededOperation[]): readonly string[] {
+function scopesNeeded (upstream: UpstreamConfig, policies: readonly CompiledPolicy[]): readonly string[] {
   if (upstream.credential.kind !== 'serviceApp') return []
-  return upstream.credential.scopes === 'auto' ? scopesFor(needsOf(upstream, needed)) : upstream.credential.scopes
+  return upstream.credential.scopes === 'auto' ? scopesFor(needsOf(upstream, policies)) : upstream.credential.scopes
 }
 
 /** The scope that keeps an operation from being called. */

@@ -1,10 +1,10 @@
-import { dirname, join, relative, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { createReader, type Sources } from '../config/files.js'
 import { createConfigLoader } from '../config/load.js'
 import type { Config, SecretReference } from '../config/config.js'
 import { recordReader, replayReader, type Recorded } from '../config/recorded.js'
 import { listSecrets, loadSources, type LoadedSources } from '../config/sources.js'
-import { readIdentities, type ReadIdentities } from './identities.js'
+import { readIdentities, type KeySets, type ReadIdentities } from './identities.js'
 import { unusableSecrets } from './unusable-secrets.js'
 import type { Environment } from '../config/secret-files.js'
 import type { SecretStores } from '../config/secret-stores.js'
@@ -12,7 +12,21 @@ import { readPolicyFiles } from '../config/texts.js'
 import type { Problem } from '../domain/problem.js'
 import type { Secret } from '../domain/secret.js'
 import { createCatalog } from '../okta/catalog.js'
+import { KeptPolicies } from '../policy/kept.js'
 import { loadInSteps, type LoadOptions, type PolicySet, type SourceFile } from '../policy/load.js'
+
+/** Texts of files by the path that problems show. */
+export type Texts = Pick<ReadonlyMap<string, string>, 'get'>
+
+/**
+ * What one load leaves for the next of the same gate: the config file's schema, compiled, and what was made of files
+ * that may still be the same.
+ */
+export class LoadMemory {
+  readonly loadConfig = createConfigLoader()
+  readonly policies = new KeptPolicies()
+  readonly keySets: KeySets = new WeakMap()
+}
 
 /** Everything that a snapshot is made of, read and checked, with every problem of every file. */
 export interface Loaded {
@@ -24,7 +38,7 @@ export interface Loaded {
   /** in the order of files and lines; an error among them keeps all of it from serving */
   readonly problems: readonly Problem[]
   /** policy files by the path that problems show, for excerpts; never narrowgate.yaml, whose lines may hold a literal secret */
-  readonly texts: ReadonlyMap<string, string>
+  readonly texts: Texts
   /** of the bytes that were read */
   readonly hash: string
   readonly sources: Sources
@@ -43,6 +57,8 @@ export interface LoadEverythingOptions {
   readonly record?: boolean
   /** load this, whatever stands on the disk */
   readonly recorded?: Recorded
+  /** of earlier loads; without `keepWritten` */
+  readonly memory?: LoadMemory
 }
 
 /** How long a load may hold the event loop before it lets requests go on, milliseconds. */
@@ -58,27 +74,28 @@ const SLICE_MS = 4
 export async function loadEverything (configFile: string, environment: Environment, now: number, options: LoadEverythingOptions = {}): Promise<Loaded> {
   const path = resolve(configFile)
   const { reader, recorded } = recordReader(options.recorded === undefined ? createReader() : replayReader(options.recorded), path)
-  const read = await loadSources({ reader, loadConfig: createConfigLoader(), path, shown: configFile, environment, now, stores: options.stores, given: options.recorded?.secrets }, options.withSecrets)
-  const texts = new Map(read.policies.map(file => [file.path, file.text]))
-  if (read.config === undefined) return { ...read, policies: undefined, problems: [...read.problems, ...await policyProblems(read, dirname(path), now)], texts }
+  const read = await loadSources({ reader, loadConfig: options.memory?.loadConfig ?? createConfigLoader(), path, shown: configFile, environment, now, stores: options.stores, given: options.recorded?.secrets }, options.withSecrets)
+  const texts = textsOf(read.policies)
+  if (read.config === undefined) return { ...read, policies: undefined, problems: [...read.problems, ...await policyProblems(read, now)], texts }
   const upstreams = [...read.config.upstreams.values()]
-  const policies = await compileSliced(named(read.policies, relative(dirname(path), read.config.policies.path)), now, {
+  const policies = await compileSliced(read.policies, now, {
     upstreams: upstreams.map(upstream => upstream.name),
     authnToken: upstreams.filter(upstream => upstream.authnToken !== undefined).map(upstream => upstream.name),
     issuers: read.config.issuers.map(({ issuer }) => issuer),
     attachments: read.attachments,
     production: read.config.production,
-    keepWritten: options.keepWritten
+    keepWritten: options.keepWritten,
+    kept: options.memory?.policies
   })
-  const identities = await readIdentities(read.config, policies, read.secrets, options.withSecrets !== false)
+  const identities = await readIdentities(read.config, policies, read.secrets, options.withSecrets !== false, options.memory?.keySets)
   const unusable = options.withSecrets === false ? [] : await unusableSecrets(read.config, read.secrets)
   return { ...read, policies, identities, problems: [...read.problems, ...unusable, ...policies.problems, ...identities.problems], texts, recorded: options.record === true ? recorded(listSecrets(read.config, read.secrets)) : undefined }
 }
 
 /** What is wrong with the policies beside a narrowgate.yaml that would not load: everything but what hangs on its values. */
-async function policyProblems ({ folder, policies, attachments }: LoadedSources, directory: string, now: number): Promise<readonly Problem[]> {
+async function policyProblems ({ folder, policies, attachments }: LoadedSources, now: number): Promise<readonly Problem[]> {
   if (folder === undefined) return []
-  return (await compileSliced(named(policies, relative(directory, folder)), now, { attachments })).problems
+  return (await compileSliced(policies, now, { attachments })).problems
 }
 
 /** The same for a policies folder without a narrowgate.yaml: any upstream name goes. */
@@ -86,7 +103,7 @@ export async function loadPolicyFolder (directory: string, now: number, options:
   const reader = createReader()
   const path = resolve(directory)
   const read = await readPolicyFiles(reader, { path, place: { file: directory, line: 1, column: 1 } }, dirname(path))
-  const files = named(read.sources, relative(dirname(path), path)).map(file => ({ ...file, path: join(directory, file.name) }))
+  const files = read.sources.map(({ name, text }) => ({ name, text, path: join(directory, name!) }))
   const policies = await compileSliced(files, now, { keepWritten: options.keepWritten, attachments: read.attachments })
   const identities = await readIdentities(undefined, policies, new Map(), false)
   return {
@@ -94,15 +111,14 @@ export async function loadPolicyFolder (directory: string, now: number, options:
     identities,
     secrets: new Map(),
     problems: [...read.problems, ...policies.problems, ...identities.problems],
-    texts: new Map(files.map(file => [file.path, file.text])),
+    texts: textsOf(files),
     hash: reader.hash(),
     sources: reader.sources
   }
 }
 
-/** Gives each file its name inside the policies folder: what stands at the top are clients, below it sets. */
-function named (files: readonly SourceFile[], folder: string): Array<SourceFile & { name: string }> {
-  return files.map(file => ({ ...file, name: relative(folder, file.path) }))
+function textsOf (files: readonly SourceFile[]): Texts {
+  return { get: path => files.find(file => file.path === path)?.text }
 }
 
 async function compileSliced (files: readonly SourceFile[], now: number, options: LoadOptions): Promise<PolicySet> {

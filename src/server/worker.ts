@@ -12,7 +12,7 @@ import { Channel, type Item } from './channel.js'
 import { Gate, isUsable, LoadFault, type GateOptions, type Usable } from './gate.js'
 import { auditFor } from './left-behind.js'
 import { laterOn } from './limits.js'
-import { loadEverything } from './load.js'
+import { loadEverything, LoadMemory } from './load.js'
 import type { KnownIdentities } from './self-keeper.js'
 import { Parts, type Failed, type FailedAnswer, type Joined, type Loading, type Use } from './worker-talk.js'
 
@@ -47,6 +47,7 @@ const TURN_MS = 600_000
 export async function startWorker (options: GateOptions & { readonly drained: () => void }): Promise<Gate> {
   const { configFile, environment, log } = options
   const parts = new Parts()
+  const memory = new LoadMemory()
   const steadyNow = (): number => performance.timeOrigin + performance.now()
   const state = { gate: undefined as Gate | undefined, prepared: undefined as { readonly number: number, readonly loaded: Usable } | undefined, serving: false, stdoutHealthy: true }
   const relayed: RelayedStore = new RelayedStore({ push: step => { channel.push(step as unknown as Item) }, later: laterOn(steadyNow), clock: steadyNow })
@@ -77,7 +78,7 @@ export async function startWorker (options: GateOptions & { readonly drained: ()
     switch (topic) {
       case 'prepare': {
         const recorded = parts.whole
-        const loaded = await loadEverything(configFile, environment, Date.now(), { recorded })
+        const loaded = await loadEverything(configFile, environment, Date.now(), { recorded, memory })
         if (!isUsable(loaded)) return loaded.problems.find(({ severity }) => severity === 'error')?.message ?? 'it would not load'
         state.prepared = { number: recorded.number, loaded }
         return null
@@ -100,7 +101,7 @@ export async function startWorker (options: GateOptions & { readonly drained: ()
     const joined = await channel.ask('join', undefined, TURN_MS) as Joined
     if (joined.level !== undefined) log.level = joined.level
     let { number } = parts.whole
-    let loaded = await loadEverything(configFile, environment, Date.now(), { recorded: parts.whole })
+    let loaded = await loadEverything(configFile, environment, Date.now(), { recorded: parts.whole, memory })
     if (!isUsable(loaded)) throw new LoadFault(loaded.problems, loaded.texts)
     const member: Member = {
       worker: joined.worker,
@@ -114,7 +115,7 @@ export async function startWorker (options: GateOptions & { readonly drained: ()
         state.gate = gate
         while (await channel.ask('loaded', number, TURN_MS) as Loading === 'again') {
           number = parts.whole.number
-          loaded = await loadEverything(configFile, environment, Date.now(), { recorded: parts.whole })
+          loaded = await loadEverything(configFile, environment, Date.now(), { recorded: parts.whole, memory })
           if (!isUsable(loaded)) throw new LoadFault(loaded.problems, loaded.texts)
           gate.swap(loaded)
         }
@@ -122,7 +123,7 @@ export async function startWorker (options: GateOptions & { readonly drained: ()
     }
     const { config, secrets } = loaded
     const tokenKeys = await readTokenKeys([new Secret(joined.tokenKey)])
-    const gate = new Gate({ ...options, member }, loaded, new SecretStores({ clock: () => performance.now(), notice: () => {} }), tokenKeys, await openAudit(auditFor(config.audit, joined.worker), secrets, log))
+    const gate = new Gate({ ...options, member, memory }, loaded, new SecretStores({ clock: () => performance.now(), notice: () => {} }), tokenKeys, await openAudit(auditFor(config.audit, joined.worker), secrets, log))
     gate.knows(joined.self)
     await gate.listen(loaded)
     state.serving = true

@@ -1,9 +1,12 @@
 // The benchmark's load: raw keep-alive sockets, one request at a time on each, a fixed list of requests in turn.
-// node load.mjs '{"url","authorization","connections","requests","targets":[{method,path,body?,status?}], "rate"?}'
+// node load.mjs '{"url","authorization","connections","requests","targets":[{method,path,body?,status?}], "rate"?, "ca"?}'
+import { readFileSync } from 'node:fs'
 import net from 'node:net'
+import tls from 'node:tls'
 
 const options = JSON.parse(process.argv[2])
-const { hostname, port } = new URL(options.url)
+const { hostname, port, protocol } = new URL(options.url)
+const secure = protocol === 'https:' ? { ca: readFileSync(options.ca) } : undefined
 const requests = options.targets.map(({ method, path, body }) => Buffer.from(
   `${method} ${path} HTTP/1.1\r\nHost: ${hostname}:${port}\r\nAuthorization: ${options.authorization}\r\nAccept: application/json\r\nUser-Agent: okta-sdk-nodejs/8.1.0 node/20 linux/6\r\n` +
   (body === undefined ? '' : `Content-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n`) + `\r\n${body ?? ''}`))
@@ -23,7 +26,7 @@ const dueAt = n => options.rate === undefined ? 0 : start + n * 1000 / options.r
 
 function connect () {
   return new Promise((resolve, reject) => {
-    const socket = net.connect(Number(port), hostname)
+    const socket = secure === undefined ? net.connect(Number(port), hostname) : tls.connect({ port: Number(port), host: hostname, ...secure })
     socket.setNoDelay(true)
     let due = 0
     let expected = -1
@@ -39,7 +42,7 @@ function connect () {
       if (wait > 1) setTimeout(write, wait)
       else write()
     }
-    socket.on('connect', next)
+    socket.on(secure === undefined ? 'connect' : 'secureConnect', next)
     socket.on('data', chunk => {
       bytes += chunk.length
       if (expected < 0) {

@@ -9,7 +9,7 @@ const answer = JSON.stringify({ stateToken: '007ucIX7PATyn94hsHfOLVaXAmOBkKHWnOO
 
 const lines = readFileSync(new URL('../cli/fixtures/operations.txt', import.meta.url), 'utf8').trim().split('\n').map(line => LINE.exec(line))
 
-/** One entry a request line, called in turn: `path` is called; `template` is what the policy allows. */
+/** One entry a request line, called in turn: `path` is called; `template` is what the policy allows, with the `values` of its parameters. */
 export const targets = lines.map(([, , method, target], i) => {
   const [written, query] = target.replace('?tempPassword=true', '').split('?')
   // Five lines are not Okta's own operations, these are what it offers instead.
@@ -17,7 +17,8 @@ export const targets = lines.map(([, , method, target], i) => {
   const known = method === 'PUT' && /\/(?:reset_password|resend)$/.test(template) ? 'POST' : method
   const path = template.replace(/\{(\w+)\}/g, (_, name) => VALUES[name](i)) + (query === undefined ? '' : `?${query}`)
   const body = known === 'GET' || known === 'DELETE' ? undefined : template.startsWith('/api/v1/authn') ? answer : template.includes('/lifecycle/') || template.startsWith('/api/v1/groups') ? '' : profile
-  return { method: known, template: template.replace('{loginId}', '{userId}'), path, body, status: 200 }
+  const values = [...template.matchAll(/\{(\w+)\}/g)].map(([, name]) => [name === 'loginId' ? 'userId' : name, VALUES[name](i)])
+  return { method: known, template: template.replace('{loginId}', '{userId}'), values, path, body, status: 200 }
 })
 
 /** Two of fifty calls that no rule allows; who enforces nothing sends them on. */

@@ -8,17 +8,28 @@ import { createInterface } from 'node:readline'
 import { freePort, root } from '../support/gate-process.mjs'
 
 export const here = path.join(root, 'test/bench')
-const started = []
+const started = new Set()
 
 /** What is measured runs on the first core; the load and the upstream on the second. */
 export const MEASURED = 0
 export const BESIDE = availableParallelism() > 1 ? 1 : 0
 
+/** Notes a process that has to end with this one. */
+export function track (child) {
+  started.add(child)
+  child.once('exit', () => started.delete(child))
+  return child
+}
+
+// Whatever ends the bench ends what it has started: a fault, ^C, or a time limit around it.
+process.on('exit', () => { for (const child of started) child.kill('SIGKILL') })
+for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143], ['SIGHUP', 129]]) process.once(signal, () => { process.exit(code) })
+
 export function run (command, args, { core, env = {}, cwd } = {}) {
-  const child = spawn('taskset', ['-c', String(core), command, ...args], { env: { ...process.env, ...env }, cwd, stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = track(spawn('taskset', ['-c', String(core), command, ...args], { env: { ...process.env, ...env }, cwd, stdio: ['ignore', 'pipe', 'pipe'] }))
   child.complaints = ''
   child.stderr.on('data', chunk => { child.complaints += chunk })
-  started.push(child)
+  child.once('error', error => { child.complaints += error.message; started.delete(child) })
   return child
 }
 
@@ -27,7 +38,7 @@ export async function startScript (script, core, env = {}) {
   const child = run(process.execPath, [path.join(here, script)], { core, env })
   const first = await Promise.race([once(createInterface({ input: child.stdout }), 'line'), once(child, 'exit')])
   if (typeof first[0] !== 'string') throw new Error(`${script}: ${child.complaints}`)
-  return { pid: child.pid, ...JSON.parse(first[0]) }
+  return { pid: child.pid, child, ...JSON.parse(first[0]) }
 }
 
 export async function load (options) {
@@ -48,7 +59,7 @@ export async function startRedis (folder) {
     child.once('exit', () => { reject(new Error('no redis-server (apt-get install redis-server)')) })
     child.stdout.on('data', chunk => { if ((text += chunk).includes('Ready to accept')) resolve() })
   })
-  return port
+  return { port, child }
 }
 
 /** A process and its descendants. */
@@ -69,9 +80,18 @@ const memory = (pid, field) => tree(pid).reduce((sum, one) => sum + Number(new R
 export const peakMb = pid => Math.round(memory(pid, 'VmHWM'))
 export const residentMb = pid => Math.round(memory(pid, 'VmRSS'))
 
+/** Asks a process to end, and ends it when it does not within three seconds. */
+export async function stop (child) {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  const gone = once(child, 'exit')
+  child.kill()
+  const timer = setTimeout(() => { child.kill('SIGKILL') }, 3000)
+  await gone
+  clearTimeout(timer)
+}
+
 export async function stopAll () {
-  for (const child of started) if (child.exitCode === null && child.signalCode === null) child.kill()
-  await new Promise(resolve => setTimeout(resolve, 300))
+  await Promise.all([...started].map(stop))
 }
 
 export const median = list => quantile(list, 0.5)

@@ -1,11 +1,14 @@
 import t from 'tap'
+import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createCatalog } from '../../src/okta/catalog.js'
 import { excerpt } from '../../src/policy/excerpt.js'
-import { loadPolicies, type LoadOptions, type SourceFile } from '../../src/policy/load.js'
+import { KeptPolicies } from '../../src/policy/kept.js'
+import { loadInSteps, loadPolicies, type LoadOptions, type PolicySet, type SourceFile } from '../../src/policy/load.js'
 import { neededOperations } from '../../src/policy/needed.js'
 import { jsonSchemaText } from '../../src/policy/schema.js'
+import { mulberry } from '../limits/model.js'
 
 const NOW = Date.parse('2026-11-22T12:00:00Z')
 const KEY = 'a'.repeat(64)
@@ -287,6 +290,85 @@ t.test('an excerpt shows the line and a caret', async t => {
 t.test('the checked-in JSON Schemas are those of the source', async t => {
   for (const kind of ['policy', 'set', 'operations'] as const) {
     t.equal(readFileSync(join(FOLDER, `${kind}.schema.json`), 'utf8'), jsonSchemaText(kind), `regenerate policies/${kind}.schema.json`)
+  }
+})
+
+/** A gate's loads of one folder: what did not change is kept. */
+function reloader () {
+  const kept = new KeptPolicies()
+  return (files: Record<string, string>, options: LoadOptions = {}, now = NOW): PolicySet => {
+    const steps = loadInSteps(Object.entries(files).map(([name, text]) => ({ path: `policies/${name}`, text, name })), createCatalog, now, { ...options, kept })
+    for (;;) {
+      const step = steps.next()
+      if (step.done === true) return step.value
+    }
+  }
+}
+
+const client = (name: string, rest: string) => `version: 1\nclient: ${name}\nauthenticate: [{ apiKey: { sha256: ${createHash('sha256').update(name).digest('hex')} } }]\n${rest}\n`
+
+t.test('a reload reads what has changed, and what hangs on it; the rest is the same object as before', async t => {
+  const files: Record<string, string> = {
+    'a.yaml': client('a', 'allow: [{ operation: getUser }]'),
+    'b.yaml': client('b', 'extends: [sets/one.yaml]'),
+    'c.yaml': client('c', 'extends: [sets/two.yaml]\nallow: [{ operation: listApplications }]'),
+    'd.yaml': client('d', 'expires: 2026-12-31\nallow: [{ operation: getUser }]'),
+    'e.yaml': client('e', 'allow: [{ operation: getUser }]').replace(/authenticate.*/, 'authenticate: [{ privateKeyJwt: { jwks: { file: keys/e.json } } }]'),
+    'sets/one.yaml': 'version: 1\nextends: [sets/under.yaml]\nallow: [{ operation: listGroups }]',
+    'sets/two.yaml': 'version: 1\nallow: [{ operation: listUsers }]',
+    'sets/under.yaml': 'version: 1\nallow: [{ operation: listUsers }]'
+  }
+  const options: LoadOptions = { upstreams: ['default'], attachments: new Map([['keys/e.json', '{"keys":[]}']]) }
+  const DAY = 86_400_000
+  const changes: ReadonlyArray<readonly [what: string, anew: string, files: Record<string, string>, options?: LoadOptions, now?: number]> = [
+    ['nothing', '', files],
+    ['one file', 'a', { ...files, 'a.yaml': files['a.yaml']! + '# changed' }],
+    ['a set', 'c', { ...files, 'sets/two.yaml': 'version: 1\nallow: [{ operation: getGroup }]' }],
+    ['a set of a set', 'b', { ...files, 'sets/under.yaml': files['sets/under.yaml']! + '\ndeny: [listGroups]' }],
+    ['the operations', 'abcde', { ...files, 'operations.yaml': 'operations: [{ id: own, request: GET /api/v1/own }]' }],
+    ['a JWK Set', 'e', files, { ...options, attachments: new Map([['keys/e.json', '{"keys":[{}]}']]) }],
+    ['upstreams', 'abcde', files, { ...options, upstreams: ['default', 'other'] }],
+    ['an issuer', 'abcde', files, { ...options, issuers: ['https://issuer.example.com'] }],
+    ['production', 'abcde', files, { ...options, production: true }],
+    ['a day on which nothing ends', '', files, options, NOW + 1 * DAY],
+    ['the day from which an end is told', 'd', files, options, NOW + 11 * DAY],
+    ['a day after an end', 'd', files, options, NOW + 60 * DAY],
+    ['a clock that was set back', 'd', files, options, NOW - 1 * DAY]
+  ]
+  for (const [what, anew, changed, with_ = options, now = NOW] of changes) {
+    const reload = reloader()
+    const before = reload(files, options, what.startsWith('a clock') ? NOW + 60 * DAY : NOW)
+    const after = reload(changed, with_, now)
+    t.equal([...after.clients].filter(([name, policy]) => before.clients.get(name) !== policy).map(([name]) => name).join(''), anew, what)
+    t.same(after.problems, loadPolicies(Object.entries(changed).map(([name, text]) => ({ path: `policies/${name}`, text, name })), createCatalog, now, with_).problems, `${what}: the same is said as of a first load`)
+  }
+})
+
+t.test('after any change a reload is what a first load would be', async t => {
+  const random = mulberry(20261127)
+  const pick = <T>(list: readonly T[]): T => list[Math.floor(random() * list.length)]!
+  const rests = [
+    'allow: [{ operation: getUser }]', 'allow: [{ operation: own }]', 'extends: [sets/one.yaml]', 'extends: [sets/one.yaml, sets/two.yaml]\nallow: [{ operation: getUser, where: { userId: [x] } }]',
+    'expires: 2026-12-10\nallow: [{ operation: getUser }]', 'allow: [{ operation: nobody }]', 'rateLimit: { share: 60% }\nallow: [{ operation: getUser }]', 'rateLimit: { reserve: 60% }\nallow: [{ operation: getUser }]',
+    'allow: [{ operation: getUser }]\ntests: [{ deny: GET /api/v1/users/x }]', 'upstream: other\nallow: [{ operation: getUser }]', 'alow: []', '[', 'allow: [{ operation: getUser }]\ndeny: [getUser]', 'mode: observe\nobserveSince: 2026-11-01\nallow: [{ operation: getUser }]'
+  ]
+  const sets = ['version: 1\nallow: [{ operation: listGroups }]', 'version: 1\nextends: [sets/two.yaml]\nallow: [{ operation: listUsers }]', 'version: 1\nextends: [sets/one.yaml]', 'version: 1\nallow: [{ operation: own }]\ndeny: [getUser]', 'rules: []']
+  const operations = ['operations: [{ id: own, request: GET /api/v1/own }]', 'operations: [{ id: own, request: GET /api/v1/other }]', 'operations: [{ id: getUser, request: GET /api/v1/x }]']
+  const shown = ({ clients, problems }: PolicySet): unknown => [problems, [...clients].map(([name, policy]) => [name, policy.hash, policy.expiresAt, policy.share, policy.reserve, policy.file, ...[policy.allow, policy.deny].map(table => table.shapes.map((shape, i) => [table.id(i), shape.operation.template, shape.name]))])]
+  const reload = reloader()
+  const files: Record<string, string> = {}
+  let now = NOW
+  let options: LoadOptions = { upstreams: ['default'] }
+  for (let step = 0; step < 150; step++) {
+    for (let i = pick([1, 1, 3]); i > 0; i--) {
+      const name = pick(['a.yaml', 'b.yaml', 'c.yaml', 'd.yaml', 'sets/one.yaml', 'sets/two.yaml', 'operations.yaml'])
+      if (random() < 0.2) Reflect.deleteProperty(files, name)
+      else files[name] = name === 'operations.yaml' ? pick(operations) : name.startsWith('sets') ? pick(sets) : client(pick(['a', 'b', 'c', 'd']), pick(rests))
+    }
+    if (random() < 0.1) now += 5 * 86_400_000
+    if (random() < 0.1) options = pick([{ upstreams: ['default'] }, { upstreams: ['default', 'other'] }, { production: true }, { authnToken: [] }])
+    const first = loadPolicies(Object.entries(files).map(([name, text]) => ({ path: `policies/${name}`, text, name })), createCatalog, now, options)
+    t.same(shown(reload(files, options, now)), shown(first), `step ${step}`)
   }
 })
 

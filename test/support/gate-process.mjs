@@ -20,7 +20,7 @@ export async function freePort () {
 
 /**
  * @param {string} config path of narrowgate.yaml
- * @param {{ env?: Record<string, string>, nodeArguments?: string[], core?: number }} [options]
+ * @param {{ env?: Record<string, string>, nodeArguments?: string[], core?: number, onStart?: (child: import('node:child_process').ChildProcess) => void }} [options] `onStart` gets the process before it listens
  * @returns {Promise<{ url: string, adminUrl: string, pid: number, output: () => string, stop: (signal?: NodeJS.Signals) => Promise<number | null>, child: import('node:child_process').ChildProcess }>}
  */
 export async function startGate (config, options = {}) {
@@ -30,6 +30,7 @@ export async function startGate (config, options = {}) {
     env: { ...process.env, ...options.env },
     stdio: ['ignore', 'pipe', 'pipe']
   })
+  options.onStart?.(child)
   let output = ''
   child.stdout.on('data', chunk => { output += chunk })
   const listening = new Promise((resolve, reject) => {

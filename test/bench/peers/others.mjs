@@ -57,7 +57,7 @@ http {
 `)
   const child = run('nginx', ['-c', file, '-p', path.join(folder, 'nginx')], { core: MEASURED })
   await listening(port, child)
-  return { pid: child.pid, url: `http://127.0.0.1:${port}` }
+  return { pid: child.pid, child, url: `http://127.0.0.1:${port}` }
 }
 
 export async function startHaproxy (folder, upstream, key) {
@@ -95,7 +95,7 @@ backend okta
 `)
   const child = run('sh', ['-c', `exec haproxy -f ${file} > ${folder}/haproxy/access.log`], { core: MEASURED })
   await listening(port, child)
-  return { pid: child.pid, url: `http://127.0.0.1:${port}` }
+  return { pid: child.pid, child, url: `http://127.0.0.1:${port}` }
 }
 
 export async function startCaddy (folder, upstream, key) {
@@ -136,5 +136,5 @@ ${matchers.join('\n')}
   const child = run('caddy', ['run', '--config', file, '--adapter', 'caddyfile'], { core: MEASURED, env: { HOME: folder, XDG_DATA_HOME: folder, XDG_CONFIG_HOME: folder, GOMAXPROCS: '1' } })
   child.stdout.resume()
   await listening(port, child)
-  return { pid: child.pid, url: `http://127.0.0.1:${port}` }
+  return { pid: child.pid, child, url: `http://127.0.0.1:${port}` }
 }
