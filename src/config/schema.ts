@@ -1,4 +1,4 @@
-import { Type, type Static, type TSchema } from '@sinclair/typebox'
+import { Type, type Static, type TSchema } from '../domain/json-schema.js'
 
 /**
  * narrowgate.yaml as it is written. One source for the types, the validation and the JSON Schema that

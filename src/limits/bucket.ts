@@ -3,6 +3,7 @@ import { unreachable } from '../domain/rejection.js'
 import { allowance, clientAllowance, learnOrg, orgLimit, orgSource } from './allowance.js'
 import { floorOf, Floors, Turns } from './claims.js'
 import { RESET_HORIZON_MS, type Observation } from './headers.js'
+import { LOW } from './leases.js'
 import { Narrowed, type Loss, type Seen } from './narrow.js'
 import { ProbeQueue } from './probe.js'
 import { Remaining, RESET_GUARD_MS } from './remaining.js'
@@ -85,6 +86,23 @@ export class BucketState {
     const counted = client?.rules?.get(rule.id)
     const perMinute = narrowed === undefined ? rule.perMinute : Math.floor(rule.perMinute / narrowed.loss.replicas)
     return isFull(counted, perMinute, now) ? refuse('rule', untilFree(counted, perMinute, now), perMinute, now) : undefined
+  }
+
+  /**
+   * How many more calls like this one the tightest of its budgets has slots for; 0 where that can't be told, or where it
+   * matters whose turn it is: no answer yet, a floor or priorities in play, a store that is lost.
+   */
+  room (call: LimitCall, now: number): number {
+    const { credential, rule } = call
+    const remaining = this.remaining(credential)
+    if (!remaining.learned || this.#narrowed !== undefined || this.#floors !== undefined || this.#turns !== undefined || call.floor !== undefined) return 0
+    if (now < (credential === 'none' ? this.#closedAnonymousUntilMs : this.#closedUntilMs)) return 0
+    const allowed = allowance(this.plan, this.#learnedOrg, remaining.headerLimit(now))
+    const client = this.#clients.get(call.client)
+    const share = clientAllowance(call.share, allowed) - (client?.window.used(now) ?? 0)
+    if (remaining.left(now) < LOW) return 0
+    const ruled = rule === undefined ? Infinity : rule.perMinute - (client?.rules?.get(rule.id)?.used(now) ?? 0)
+    return Math.max(0, Math.min(allowed - this.window.used(now), remaining.left(now), share, ruled))
   }
 
   /** Slots that this call leaves to others: floors that are not used up, and calls of higher priority that were refused. */

@@ -44,6 +44,9 @@ class MemoryTicket implements Ticket {
   }
 }
 
+/** A lease takes at most this part of what its tightest budget has left: the rest is for calls that are there. */
+const LEASE_PART = 8
+
 /** The limit store of a single gate: budgets in memory, answered at once. */
 export class MemoryStore implements LimitStore {
   readonly #upstreams = new Map<string, UpstreamState>()
@@ -63,6 +66,16 @@ export class MemoryStore implements LimitStore {
     if (admission !== undefined) return admission
     if (bucket.queue.size >= PROBE_QUEUE) return refuse('concurrency', undefined, 1, at)
     return bucket.queue.wait(call, this.#later, later => refuse('concurrency', undefined, 1, this.#tick(later)))
+  }
+
+  lease (call: LimitCall, most: number, now: number): readonly Ticket[] {
+    const at = this.#tick(now)
+    const upstream = this.#upstream(call)
+    if (call.user !== undefined || upstream.loss !== undefined) return []
+    const bucket = this.#bucket(upstream, call)
+    const free = upstream.concurrency.allowed(upstream.concurrencyAllowed, at) - upstream.concurrency.inFlight
+    const count = Math.min(most, Math.floor(Math.min(bucket.room(call, at), free) / LEASE_PART))
+    return Array.from({ length: Math.max(0, count) }, () => this.#take(upstream, bucket, call, at))
   }
 
   /** Counts a call that the shared store has admitted. */

@@ -23,6 +23,12 @@ export type RelayStep =
   | readonly ['forget']
   | readonly ['reserve', number, number, string | null, number | null, (0 | 1)?]
   | readonly ['settle', number, Taught]
+  /** settle and release in one */
+  | readonly ['done', number, Taught]
+  /** wants slots for calls of a shape: the shape, the first of their ids, how many */
+  | readonly ['lease', number, number, number]
+  /** what lay unused has been cancelled before this */
+  | readonly ['recalled', number]
   | readonly ['release', number]
   | readonly ['cancel', number]
   | readonly ['left', number]
@@ -34,6 +40,10 @@ export type RelayAnswer =
   | readonly ['waits', number]
   | readonly ['refused', number, RefusedBy, number, number]
   | readonly ['viewed', number, readonly UpstreamView[]]
+  /** the shape, the first of the ids, how many of those that were wanted */
+  | readonly ['leased', number, number, number]
+  /** slots of all upstreams or one, of one bucket, of one client in it, are wanted back */
+  | readonly ['recall', number, string | null, string | null, string | null]
 
 export function shapeOf ({ plan, credential, client, share, rule, floor, level }: LimitCall): CallShape {
   return { plan, credential, client, share, rule, floor, level }
@@ -43,8 +53,8 @@ export function teach (observation: Observation | undefined, now: number): Taugh
   if (observation === undefined) return []
   const tooMany = observation.tooMany ? 1 : 0
   switch (observation.kind) {
-    case 'window': return [0, tooMany, observation.limit, observation.remaining, observation.resetMs - now]
-    case 'concurrency': return [1, tooMany, 0, 0, observation.resetMs - now]
+    case 'window': return [0, tooMany, observation.limit, observation.remaining, Math.ceil(observation.resetMs - now)]
+    case 'concurrency': return [1, tooMany, 0, 0, Math.ceil(observation.resetMs - now)]
     case 'silent': return [2, tooMany]
     case 'nonsense': return [3, tooMany]
     default: return unreachable(observation)

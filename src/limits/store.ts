@@ -126,6 +126,11 @@ export interface LimitStore {
   release (ticket: Ticket, now: number): void
   /** The call was never made: no byte of it was written. All its budgets are free again. */
   cancel (ticket: Ticket, now: number): void
+  /**
+   * Reserves for calls like this one that are expected, as many of `most` as may stand unused for a moment without
+   * keeping anybody waiting: none where a budget has little left. Absent: the store does not do that.
+   */
+  lease? (call: LimitCall, most: number, now: number): readonly Ticket[]
   snapshot (now: number): readonly UpstreamView[] | Promise<readonly UpstreamView[]>
   /** Refuses what still waits. */
   close (now: number): Promise<void>

@@ -65,6 +65,11 @@ export class WaitingStore<S extends LimitStore> implements LimitStore {
     return admission.kind === 'admitted' ? admission : this.#orWait(call, admission, now)
   }
 
+  /** Who waits comes before who is expected. */
+  lease (call: LimitCall, most: number, now: number): readonly Ticket[] {
+    return (this.#queues.get(keyOf(call))?.waiters.length ?? 0) > 0 ? [] : this.inner.lease?.(call, most, now) ?? []
+  }
+
   settle (ticket: Ticket, observation: Observation | undefined, now: number): void {
     this.inner.settle(ticket, observation, now)
   }

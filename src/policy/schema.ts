@@ -1,4 +1,4 @@
-import { Type, type Static, type TSchema } from '@sinclair/typebox'
+import { Type, type Static, type TSchema } from '../domain/json-schema.js'
 
 const CLOSED = { additionalProperties: false }
 const text = (description: string) => Type.String({ minLength: 1, maxLength: 400, description })

@@ -1,4 +1,4 @@
-import type { TSchema } from '@sinclair/typebox'
+import type { TSchema } from '../domain/json-schema.js'
 import type { Path } from './yaml.js'
 import { didYouMean } from './nearest.js'
 import { LATER_KEYS } from './schema.js'

@@ -23,7 +23,7 @@ import { trackUnused } from './connection.js'
 import { Identities, type ReadIdentities } from './identities.js'
 import { KeyUses } from './key-use.js'
 import { auditFor, openLeftBehind } from './left-behind.js'
-import { Limits } from './limits.js'
+import { lineOf, Limits, type CreateLine } from './limits.js'
 import { Links } from './links.js'
 import { loadEverything, LoadMemory, type Loaded, type Texts } from './load.js'
 import { gateGauges } from './gauges.js'
@@ -70,6 +70,8 @@ export interface GateOptions {
   readonly member?: Member
   /** of the loads before this one */
   readonly memory?: LoadMemory
+  /** lineOf() the configuration */
+  readonly line?: CreateLine
 }
 
 /** What a reload came to. */
@@ -101,7 +103,7 @@ export async function startGate (options: GateOptions): Promise<Gate> {
   const tokenKey = await newTokenKey()
   const several = config.workers > 1
   const audit = several ? createAuditLog([]) : await openAudit(auditFor(config.audit, undefined), secrets, log)
-  const gate = new Gate({ ...options, memory }, loaded, stores, await readTokenKeys([tokenKey]), audit)
+  const gate = new Gate({ ...options, memory, line: await lineOf(config) }, loaded, stores, await readTokenKeys([tokenKey]), audit)
   // What one process alone has no use for is not even loaded.
   if (several) {
     const { Workers } = await import('./workers.js')
@@ -166,7 +168,7 @@ export class Gate {
     this.#delay = new LoopDelay(loaded.config.listen.shedAfterMs, () => performance.now())
     this.#identities = new Identities(tokenKeys)
     const { member } = options
-    this.#kept = new Limits(loaded.config, loaded.secrets, steadyNow, this.#log, member?.limits)
+    this.#kept = new Limits(loaded.config, loaded.secrets, steadyNow, this.#log, options.line, member?.limits)
     this.#limits = this.#kept.store
     const shared = seenOf(this.#kept, loaded.config, this.#log)
     this.#seen = member?.seen ?? shared ?? new SeenOnceInMemory()

@@ -4,7 +4,7 @@ import type { Config, SecretReference } from '../config/config.js'
 import type { Secret } from '../domain/secret.js'
 import { MemoryStore } from '../limits/memory.js'
 import type { Later } from '../limits/probe.js'
-import { createLine, type Notes } from '../limits/redis.js'
+import type { createLine, Notes } from '../limits/redis.js'
 import { BEAT_MS } from '../limits/session.js'
 import type { StoreEvent, StoreStatus } from '../limits/shared-call.js'
 import { SharedStore } from '../limits/shared.js'
@@ -13,6 +13,14 @@ import { WaitingStore, type Waits } from '../limits/waiting.js'
 
 /** How long a start waits for the shared store to open: longer than a fresh one asks for (`PATIENCE_MS`). */
 const OPEN_MS = 3000
+
+/** Connects to a shared store. */
+export type CreateLine = typeof createLine
+
+/** What a shared store is reached with; a gate that keeps its limits in memory does not load it. */
+export async function lineOf ({ limits }: Config): Promise<CreateLine | undefined> {
+  return limits.store === 'memory' ? undefined : (await import('../limits/redis.js')).createLine
+}
 
 /** The limit store that narrowgate.yaml names, kept going. It outlives snapshots. */
 export class Limits {
@@ -27,13 +35,14 @@ export class Limits {
 
   /**
    * @param steadyNow epoch ms of a clock that does not jump
+   * @param line lineOf() the same configuration
    * @param relayed a worker's: the primary keeps the limits, the calls that wait among them
    */
-  constructor (config: Config, secrets: ReadonlyMap<SecretReference, Secret>, steadyNow: () => number, log: Logger, relayed?: LimitStore) {
+  constructor (config: Config, secrets: ReadonlyMap<SecretReference, Secret>, steadyNow: () => number, log: Logger, line: CreateLine | undefined, relayed?: LimitStore) {
     const later = laterOn(steadyNow)
     this.#steadyNow = steadyNow
     if (relayed !== undefined) { this.store = relayed; return }
-    const opened = sharedOf(config, secrets, later, steadyNow, log)
+    const opened = sharedOf(config, secrets, later, steadyNow, log, line)
     this.#shared = opened?.store
     this.notes = opened?.notes
     this.store = this.#waiting = new WaitingStore<LimitStore>(this.#shared ?? new MemoryStore(later), later)
@@ -79,9 +88,9 @@ export function laterOn (steadyNow: () => number): Later {
   return (ms, run) => { setTimeout(() => { run(steadyNow()) }, ms).unref() }
 }
 
-function sharedOf (config: Config, secrets: ReadonlyMap<SecretReference, Secret>, later: Later, clock: () => number, log: Logger): { readonly store: SharedStore, readonly notes: Notes } | undefined {
+function sharedOf (config: Config, secrets: ReadonlyMap<SecretReference, Secret>, later: Later, clock: () => number, log: Logger, createLine: CreateLine | undefined): { readonly store: SharedStore, readonly notes: Notes } | undefined {
   const { store, onStoreLoss } = config.limits
-  if (store === 'memory') return undefined
+  if (store === 'memory' || createLine === undefined) return undefined
   const { url, ca, ...address } = store
   let said = ''
   const line = createLine({ ...address, url: secrets.get(url)!.reveal(), ca: ca === undefined ? undefined : secrets.get(ca)!.reveal() }, error => {

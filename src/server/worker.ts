@@ -11,7 +11,7 @@ import { openAudit } from './audit.js'
 import { Channel, type Item } from './channel.js'
 import { Gate, isUsable, LoadFault, type GateOptions, type Usable } from './gate.js'
 import { auditFor } from './left-behind.js'
-import { laterOn } from './limits.js'
+import { laterOn, lineOf } from './limits.js'
 import { loadEverything, LoadMemory } from './load.js'
 import type { KnownIdentities } from './self-keeper.js'
 import { Parts, type Failed, type FailedAnswer, type Joined, type Loading, type Use } from './worker-talk.js'
@@ -50,7 +50,7 @@ export async function startWorker (options: GateOptions & { readonly drained: ()
   const memory = new LoadMemory()
   const steadyNow = (): number => performance.timeOrigin + performance.now()
   const state = { gate: undefined as Gate | undefined, prepared: undefined as { readonly number: number, readonly loaded: Usable } | undefined, serving: false, stdoutHealthy: true }
-  const relayed: RelayedStore = new RelayedStore({ push: step => { channel.push(step as unknown as Item) }, later: laterOn(steadyNow), clock: steadyNow })
+  const relayed: RelayedStore = new RelayedStore({ push: step => { channel.push(step as unknown as Item) }, later: laterOn(steadyNow), clock: steadyNow, lazy: true })
   const channel: Channel = new Channel({
     post: items => process.connected && (process.send!(items, undefined, {}, () => {}), true),
     onLimit: item => { relayed.hear(item as unknown as RelayAnswer) },
@@ -123,7 +123,7 @@ export async function startWorker (options: GateOptions & { readonly drained: ()
     }
     const { config, secrets } = loaded
     const tokenKeys = await readTokenKeys([new Secret(joined.tokenKey)])
-    const gate = new Gate({ ...options, member, memory }, loaded, new SecretStores({ clock: () => performance.now(), notice: () => {} }), tokenKeys, await openAudit(auditFor(config.audit, joined.worker), secrets, log))
+    const gate = new Gate({ ...options, member, memory, line: await lineOf(config) }, loaded, new SecretStores({ clock: () => performance.now(), notice: () => {} }), tokenKeys, await openAudit(auditFor(config.audit, joined.worker), secrets, log))
     gate.knows(joined.self)
     await gate.listen(loaded)
     state.serving = true

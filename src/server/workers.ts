@@ -7,9 +7,11 @@ import { SeenOnceInMemory } from '../clients/seen-once.js'
 import type { Recorded } from '../config/recorded.js'
 import type { Secret } from '../domain/secret.js'
 import { LimitDesk } from '../limits/desk.js'
+import { LeaseBook } from '../limits/lease-book.js'
 import type { RelayStep } from '../limits/relay-wire.js'
 import type { LimitStore, UpstreamView } from '../limits/store.js'
 import { Channel, type Item } from './channel.js'
+import { laterOn } from './limits.js'
 import type { KnownIdentities } from './self-keeper.js'
 import { StdoutRelay } from './stdout-relay.js'
 import { addCounters, type MetricJson } from './worker-metrics.js'
@@ -66,6 +68,7 @@ export class Workers {
   readonly #places: Place[]
   readonly #seen = new SeenOnceInMemory()
   readonly #failures = { source: createFailures(), client: createFailures() }
+  readonly #leases: LeaseBook
   readonly #stdout = new StdoutRelay(healthy => { this.#tell('stdout', healthy) })
   #current: Numbered | undefined
   #next: Numbered | undefined
@@ -88,6 +91,7 @@ export class Workers {
 
   constructor (options: WorkersOptions) {
     this.#options = options
+    this.#leases = new LeaseBook(laterOn(options.steadyNow))
     this.#places = Array.from({ length: options.count }, (_, i) => ({ number: i + 1, state: 'gone', startedAt: 0, deaths: 0, restarts: 0, metrics: [] }))
     this.#mayOpen = new Promise(resolve => { this.#open = resolve })
   }
@@ -238,7 +242,7 @@ export class Workers {
       onNote: (topic, value) => { this.#hear(place, topic, value) },
       onAsk: async (topic, value) => await this.#answer(place, topic, value)
     })
-    const desk = limits === undefined ? undefined : new LimitDesk(limits, steadyNow, answer => { channel.push(answer as Item) })
+    const desk = limits === undefined ? undefined : new LimitDesk(limits, steadyNow, answer => { channel.push(answer as Item) }, this.#leases)
     Object.assign(place, { worker, channel, state: 'starting', startedAt: steadyNow() })
     const letGo = this.#stdout.attach(worker.process.stdout!)
     worker.on('message', (items: unknown) => {

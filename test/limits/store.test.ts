@@ -4,33 +4,151 @@ import { allowance, clientAllowance, concurrencyAllowance } from '../../src/limi
 import { BucketState, type ClientState } from '../../src/limits/bucket.js'
 import { parseObservation } from '../../src/limits/headers.js'
 import { LimitDesk } from '../../src/limits/desk.js'
+import { LeaseBook } from '../../src/limits/lease-book.js'
 import { MemoryStore } from '../../src/limits/memory.js'
 import type { RelayAnswer, RelayStep } from '../../src/limits/relay-wire.js'
 import { RELAY_TIMEOUT_MS, RelayedStore } from '../../src/limits/relayed.js'
-import type { LimitStore } from '../../src/limits/store.js'
+import type { Admission, LimitCall, LimitStore } from '../../src/limits/store.js'
 import { WaitingStore } from '../../src/limits/waiting.js'
 import { SlidingWindow } from '../../src/limits/window.js'
 import { storeContract } from './store-contract.js'
-import { call, Clock, plan, SILENT, START, ticketOf } from './world.js'
+import { mulberry } from './model.js'
+import { answer, call, Clock, plan, SILENT, START, ticketOf } from './world.js'
 
 t.test('the store in memory keeps the contract', async t => {
   storeContract(t, clock => new MemoryStore(clock.later))
 })
 
 /** A worker's store and the primary's desk for it, with all that passes between them as text. */
-function relay (store: LimitStore, clock: Clock, workerClock = (): number => clock.now): { worker: RelayedStore, desk: LimitDesk, line: { cut: boolean, said: RelayStep[] } } {
+function relay (store: LimitStore, clock: Clock, workerClock = (): number => clock.now, book?: LeaseBook): { worker: RelayedStore, desk: LimitDesk, line: { cut: boolean, said: RelayStep[] } } {
   const line = { cut: false, said: [] as RelayStep[] }
-  const desk = new LimitDesk(store, () => clock.now, answer => { if (!line.cut) worker.hear(JSON.parse(JSON.stringify(answer)) as RelayAnswer) })
+  const desk = new LimitDesk(store, () => clock.now, answer => { if (!line.cut) worker.hear(JSON.parse(JSON.stringify(answer)) as RelayAnswer) }, book)
   const worker: RelayedStore = new RelayedStore({
     push: step => { line.said.push(step); if (!line.cut) desk.take(JSON.parse(JSON.stringify(step)) as RelayStep) },
-    later: clock.later,
-    clock: workerClock
+    // What nobody waits for is told within some milliseconds, which pass here without being counted.
+    later: (ms, run) => { if (ms < 10) queueMicrotask(() => { run(clock.now) }); else clock.later(ms, run) },
+    clock: workerClock,
+    lazy: book !== undefined
   })
   return { worker, desk, line }
 }
 
 t.test('a worker\'s store, with the budgets in the primary, keeps the contract', async t => {
   storeContract(t, clock => relay(new MemoryStore(clock.later), clock).worker)
+})
+
+t.test('the same worker\'s store with leases keeps the contract', async t => {
+  storeContract(t, clock => relay(new MemoryStore(clock.later), clock, undefined, new LeaseBook(clock.later)).worker)
+})
+
+/** Workers that lease, with lines to the primary that take their time, each way in order. */
+class Leasing {
+  readonly clock = new Clock()
+  readonly book = new LeaseBook(this.clock.later)
+  readonly sent: number[] = []
+  steps: RelayStep[] = []
+  readonly workers: RelayedStore[]
+
+  constructor (readonly store: LimitStore, count: number, random: () => number) {
+    this.workers = Array.from({ length: count }, () => {
+      const line = { down: 0, up: 0 }
+      const arrival = (way: 'down' | 'up'): number => {
+        line[way] = Math.max(line[way], this.clock.now + random() * 3)
+        return line[way] - this.clock.now
+      }
+      const desk = new LimitDesk(store, () => this.clock.now, answer => { this.clock.later(arrival('down'), () => { worker.hear(JSON.parse(JSON.stringify(answer)) as RelayAnswer) }) }, this.book)
+      const worker: RelayedStore = new RelayedStore({
+        push: step => { this.steps.push(step); const text = JSON.stringify(step); this.clock.later(arrival('up'), () => { desk.take(JSON.parse(text) as RelayStep) }) },
+        later: this.clock.later,
+        clock: () => this.clock.now,
+        lazy: true
+      })
+      return worker
+    })
+  }
+
+  /** One call of a client: what becomes of it. */
+  async call (of: LimitCall, worker: RelayedStore, tookMs: number): Promise<Admission> {
+    const admission = await worker.reserve(of, this.clock.now)
+    if (admission.kind === 'refused') return admission
+    this.sent.push(this.clock.now)
+    this.clock.later(tookMs, now => {
+      worker.settle(admission.ticket, SILENT, now)
+      worker.release(admission.ticket)
+    })
+    return admission
+  }
+
+  async pass (ms: number): Promise<void> {
+    for (let left = ms; left > 0; left--) {
+      this.clock.advance(1)
+      await new Promise(resolve => { setImmediate(resolve) })
+    }
+  }
+}
+
+t.test('leases: no span has more than is allowed, and what is allowed is used', async t => {
+  for (const [seed, of, most] of [
+    [1, call(plan({ configuredOrg: 2000 })), 1000],
+    [2, call(plan({ configuredOrg: 2000 }), { share: 0.3 }), 300],
+    [3, call(plan({ configuredOrg: 2000 }), { rule: { id: 'r', perMinute: 150 } }), 150],
+    [4, call(plan({ configuredOrg: 90 })), 45]
+  ] as const) {
+    const random = mulberry(seed)
+    const world = new Leasing(new MemoryStore(new Clock().later), 3, random)
+    let refused = 0
+    for (let i = 0; i < 900; i++) {
+      const worker = world.workers[Math.floor(random() * 3)]!
+      for (let n = Math.floor(random() * 5); n > 0; n--) world.call(of, worker, random() * 40).then(admission => { if (admission.kind === 'refused') refused++ }, () => {})
+      await world.pass(1)
+    }
+    await world.pass(200)
+    t.equal(world.sent.length, most, `${most} are admitted within a span, not one less`)
+    t.ok(refused > 0)
+    const asked = world.steps.filter(([kind]) => kind === 'reserve').length - refused
+    if (most > 500) t.ok(asked < most / 3, `${asked} of ${most} calls were asked for one by one`)
+    await world.pass(61_000 / 100)
+    world.clock.advance(61_000)
+    t.match(await world.store.snapshot(world.clock.now), [{ inFlight: 0, buckets: [{ used: 0 }] }], 'nothing is left over')
+  }
+})
+
+t.test('leases: places in flight are never more than there are, and none is lost', async t => {
+  const random = mulberry(7)
+  const world = new Leasing(new MemoryStore(new Clock().later), 3, random)
+  const of = call(plan({ configuredOrg: 1_000_000, concurrency: 80 }))
+  const flights = { now: 0, most: 0 }
+  for (let i = 0; i < 600; i++) {
+    for (const worker of world.workers) {
+      world.call(of, worker, 30).then(admission => {
+        if (admission.kind === 'refused') return
+        flights.most = Math.max(flights.most, ++flights.now)
+        world.clock.later(30, () => { flights.now-- })
+      }, () => {})
+    }
+    await world.pass(1)
+  }
+  t.ok(flights.most <= 40, `${flights.most} of 40`)
+  t.ok(world.sent.length > 600, `${world.sent.length} calls of at most 800`)
+  await world.pass(200)
+  t.match(await world.store.snapshot(world.clock.now), [{ inFlight: 0 }])
+})
+
+t.test('leases: a worker that dies with some gives back its places; a 429 of Okta ends them', async t => {
+  const world = new Leasing(new MemoryStore(new Clock().later), 2, () => 0)
+  const of = call(plan({ configuredOrg: 1_000_000 }))
+  const [one, two] = world.workers as [RelayedStore, RelayedStore]
+  const use = async (worker: RelayedStore): Promise<void> => { for (let i = 0; i < 40; i++) { world.call(of, worker, 1).catch(() => {}); await world.pass(1) } }
+  await use(one)
+  await use(two)
+  t.ok(world.steps.some(([kind]) => kind === 'lease'))
+  const admission = await one.reserve(of, world.clock.now)
+  one.settle(ticketOf(admission), answer(world.clock.now, 429, 600, 0, world.clock.now + 30_000), world.clock.now)
+  await world.pass(1)
+  const other = call(plan({ configuredOrg: 1_000_000 }), { client: 'b' })
+  const late = two.reserve(other, world.clock.now)
+  await world.pass(5)
+  t.match(await late, { kind: 'refused', by: 'closed' })
 })
 
 t.test('two workers share every budget; clocks of their own do not matter', async t => {

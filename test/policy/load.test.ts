@@ -2,6 +2,8 @@ import t from 'tap'
 import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { Type as TypeBox } from '@sinclair/typebox'
+import { Type } from '../../src/domain/json-schema.js'
 import { createCatalog } from '../../src/okta/catalog.js'
 import { excerpt } from '../../src/policy/excerpt.js'
 import { KeptPolicies } from '../../src/policy/kept.js'
@@ -285,6 +287,17 @@ t.test('an excerpt shows the line and a caret', async t => {
   t.equal(excerpt(problem, text), 'p.yaml:5:16 unknown\n  5 |   - operation: listUser [31m\n    |                ^\n  = did you mean x?')
   t.equal(excerpt({ ...problem, line: 99 }, text), 'p.yaml:99:16 unknown\n  = did you mean x?')
   t.ok(excerpt({ ...problem, column: 400 }, `${'\n'.repeat(4)}${'x'.repeat(500)}`).split('\n').every(line => line.length < 120), 'long lines are cut around the place')
+})
+
+t.test('schemas are what TypeBox would make of them', t => {
+  const both: ReadonlyArray<(type: typeof TypeBox) => unknown> = [
+    type => type.String(), type => type.Integer({ minimum: 1 }), type => type.Boolean({ default: false }), type => type.Null(), type => type.Number({ title: 'n' }), type => type.Literal('a', { description: 'd' }), type => type.Literal(1),
+    type => type.Array(type.String(), { minItems: 1 }), type => type.Union([type.Literal('a'), type.Null()], { default: 'a' }), type => type.Union([type.Literal('a')], { errorMessage: 'm' }), type => type.Unsafe({ type: 'object', writeOnly: true }),
+    type => type.Record(type.String(), type.Integer()), type => type.Record(type.String({ pattern: '^a$' }), type.Optional(type.Integer()), { minProperties: 1 }),
+    type => type.Object({ a: type.String(), b: type.Optional(type.String()) }, { additionalProperties: false }), type => type.Object({ b: type.Optional(type.Object({ c: type.String() })) })
+  ]
+  for (const make of both) t.equal(JSON.stringify(make(Type as unknown as typeof TypeBox)), JSON.stringify(make(TypeBox)))
+  t.end()
 })
 
 t.test('the checked-in JSON Schemas are those of the source', async t => {
