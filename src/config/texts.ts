@@ -83,7 +83,10 @@ class TextFile implements SourceFile {
     this.#bytes = bytes
   }
 
-  get text (): string { return this.#text ??= new TextDecoder('utf-8').decode(this.#bytes) }
+  get text (): string {
+    this.#text ??= new TextDecoder('utf-8').decode(this.#bytes)
+    return this.#text
+  }
 }
 
 function decode (shown: string, read: FileRead, name?: string): { source?: SourceFile, problems: Problem[] } {

@@ -56,7 +56,10 @@ export function readYaml (path: string, text: string): YamlFile {
 /** The same file, read when something of it is asked for: most of what did not change is not. */
 export function lazyYaml (path: string, text: () => string): YamlFile {
   let read: YamlFile | undefined
-  const file = (): YamlFile => read ??= readYaml(path, text())
+  const file = (): YamlFile => {
+    read ??= readYaml(path, text())
+    return read
+  }
   return {
     path,
     get text () { return text() },
