@@ -1,6 +1,8 @@
 import { isIP } from 'node:net'
 import type { AuditEvent, Outcome, Resource } from '../domain/event.js'
 import { activityOf, dispositionOf, DISPOSITION, eventId, severityOf, type Activity, type Disposition, type Severity } from './meaning.js'
+import { remembered } from '../domain/remembered.js'
+import { LineWriter, piece, type Piece } from './line-writer.js'
 import { list, plain, quote, text } from './text.js'
 
 /** The version of OCSF whose class API Activity (6003) the lines have, with the profile security_control. */
@@ -22,6 +24,26 @@ const METHODS = new Set(['CONNECT', 'DELETE', 'GET', 'HEAD', 'OPTIONS', 'PATCH',
 /** Texts that are kept, of each part; a part is made anew when there are more. */
 const MOST_KEPT = 4096
 
+const START_TIME = piece(',"start_time":')
+const END_TIME = piece(',"end_time":')
+const DURATION = piece(',"duration":')
+const CORRELATION = piece(',"correlation_uid":')
+const PATH = piece(',"url":{"path":')
+const LATENCY = piece(',"latency":')
+const RESOURCES = piece(',"resources":[')
+const COMMA = piece(',')
+const CLOSE = piece('}')
+const CLOSE_TWO = piece('}}')
+const CLOSE_LIST = piece('}]')
+const OKTA_ID = piece(',"enrichments":[{"name":"okta.request_id","value":')
+const OKTA_DATA = piece(',"type":"X-Okta-Request-Id","data":{"id":')
+const CLOSE_OKTA = piece('}}]')
+const UPSTREAM_STATUS = piece(',"upstreamStatus":')
+const BYTES_OUT = piece(',"bytesOut":')
+const DURATION_MS = piece(',"durationMs":')
+const UPSTREAM_MS = piece(',"upstreamMs":')
+const END = piece('}}\n')
+
 /**
  * Makes a function that turns an AuditEvent into one line of OCSF, newline included. What the class has no place for
  * is under `unmapped`, AuditEvent's own names, which is also what makes the line readable back (parse.ts). `unmapped`
@@ -29,30 +51,122 @@ const MOST_KEPT = 4096
  * events and made once; the line is put together from those and what is the event's own.
  */
 export function createOcsfLines ({ version, gate }: Producer): (event: AuditEvent) => string {
-  const metadata = `,"metadata":{"version":"${OCSF_VERSION}","product":{"name":"Narrowgate","vendor_name":"Narrowgate","version":${quote(version)}},"profiles":["security_control"],"log_name":"narrowgate.audit","log_provider":${quote(gate)},"uid":`
-  const heads = createHeads()
+  const line = new LineWriter()
+  const metadata = piece(`,"metadata":{"version":"${OCSF_VERSION}","product":{"name":"Narrowgate","vendor_name":"Narrowgate","version":${quote(version)}},"profiles":["security_control"],"log_name":"narrowgate.audit","log_provider":${quote(gate)},"uid":`)
+  const headOf = createHeads()
+  const timeOf = lastTime()
+  const codesOf = kept(event => event.reason ?? event.status, (a, b) => a.reason === b.reason && a.status === b.status && a.outcome === b.outcome && a.phase === b.phase, codes)
   const actorOf = kept(event => event.keyId ?? event.client, (a, b) => a.client === b.client && a.keyId === b.keyId && a.authentication === b.authentication, actor)
   const operationOf = kept(event => event.operation, (a, b) => a.operation === b.operation, ({ operation }) => ',"api":{"operation":' + quote(operation ?? 'unknown') + ',"request":{"uid":')
-  const ruleOf = kept(event => event.ruleId, (a, b) => a.ruleId === b.ruleId && a.rule === b.rule && a.policy === b.policy && a.client === b.client && a.upstream === b.upstream && a.decision === b.decision, rule)
+  const answerOf = kept(event => event.reason ?? event.status, (a, b) => a.reason === b.reason && a.status === b.status, answer)
+  const methodOf = kept(event => event.method, (a, b) => a.method === b.method, ({ method }) => (METHODS.has(method) ? ',"http_method":"' + method + '"' : '') + ',"body_length":')
+  const responseOf = kept(event => event.status, (a, b) => a.status === b.status, ({ status }) => ',"http_response":{"code":' + status + ',"body_length":')
   const sourceOf = kept(event => event.source, (a, b) => a.source === b.source, source)
+  const ruleOf = kept(event => event.ruleId, (a, b) => a.ruleId === b.ruleId && a.rule === b.rule && a.policy === b.policy && a.client === b.client && a.upstream === b.upstream && a.decision === b.decision, rule)
+  const unmappedOf = kept(event => event.stage, (a, b) => a.stage === b.stage && a.outcome === b.outcome, ({ outcome, stage }) => ',"unmapped":{"outcome":"' + outcome + '","stage":"' + stage + '","method":')
+  const ownSourceOf = kept(event => event.source, (a, b) => a.source === b.source, ({ source }) => ',"source":' + quote(source))
   const upstreamOf = kept(event => event.bucket, (a, b) => a.bucket === b.bucket && a.credential === b.credential, ({ credential, bucket }) => text(',"credential":', credential) + text(',"bucket":', bucket))
-  return event => {
-    const { phase, outcome, durationMs, reason, status } = event
-    const id = quote(event.id)
-    const time = String(event.time)
+  const kindOf = remembered(kind => piece('{"type":' + quote(kind) + ',"uid":'))
+
+  function times (event: AuditEvent): void {
+    const { phase, outcome, durationMs } = event
+    const time = timeOf(event.time)
+    line.piece(time)
+    line.piece(START_TIME)
+    line.piece(time)
+    if (phase !== undefined || outcome === 'unknown') return
     const rounded = Math.round(durationMs)
-    let line = heads(event) + time + ',"start_time":' + time
-    if (phase === undefined && outcome !== 'unknown') line += ',"end_time":' + (event.time + rounded) + ',"duration":' + rounded
-    line += metadata + (phase === undefined ? id : quote(eventId(event))) + ',"correlation_uid":' + id + ',"event_code":"' + (phase ?? outcome) + '"}'
-    if (reason !== undefined) line += ',"status_code":"' + reason + '"'
-    else if (status !== undefined) line += ',"status_code":"' + status + '"'
-    line += text(',"status_detail":', event.detail) + plain(',"count":', event.count)
-    line += actorOf(event) + operationOf(event) + id + '}' + answer(event) + ',"service":{"name":"okta"}}'
-    line += request(event, id) + response(event) + sourceOf(event)
-    if (event.resources !== undefined) line += ',"resources":[' + event.resources.map(resource).join(',') + ']'
-    line += ruleOf(event)
-    if (event.oktaRequestId !== undefined) line += enrichment(event.oktaRequestId)
-    return line + unmapped(event, upstreamOf(event))
+    line.piece(END_TIME)
+    line.number(event.time + rounded)
+    line.piece(DURATION)
+    line.number(rounded)
+  }
+
+  /** Its id stands in the line four or five times. */
+  function call (event: AuditEvent): void {
+    const { detail, count, path, status, upstreamMs } = event
+    line.piece(metadata)
+    if (event.phase !== undefined) { line.quoted(eventId(event)); line.piece(CORRELATION) }
+    const from = line.size
+    line.quoted(event.id)
+    const to = line.size
+    if (event.phase === undefined) { line.piece(CORRELATION); line.again(from, to) }
+    line.piece(codesOf(event))
+    if (detail !== undefined) line.text(text(',"status_detail":', detail))
+    if (count !== undefined) line.text(plain(',"count":', count))
+    line.piece(actorOf(event))
+    line.piece(operationOf(event))
+    line.again(from, to)
+    line.piece(answerOf(event))
+    line.again(from, to)
+    line.piece(methodOf(event))
+    line.number(event.bytesIn)
+    if (path === undefined) line.piece(CLOSE)
+    else {
+      line.piece(PATH)
+      line.quoted(path)
+      line.piece(CLOSE_TWO)
+    }
+    if (status === undefined) return
+    line.piece(responseOf(event))
+    line.number(event.bytesOut)
+    if (upstreamMs !== undefined) { line.piece(LATENCY); line.number(Math.round(upstreamMs)) }
+    line.piece(CLOSE)
+  }
+
+  function resources (all: readonly Resource[]): void {
+    line.piece(RESOURCES)
+    for (const [i, { kind, id }] of all.entries()) {
+      if (i > 0) { line.piece(CLOSE); line.piece(COMMA) }
+      line.piece(kindOf(kind))
+      line.quoted(id)
+    }
+    line.piece(CLOSE_LIST)
+  }
+
+  /** Joins to Okta's System Log. */
+  function enrichment (id: string): void {
+    line.piece(OKTA_ID)
+    const from = line.size
+    line.quoted(id)
+    const to = line.size
+    line.piece(OKTA_DATA)
+    line.again(from, to)
+    line.piece(CLOSE_OKTA)
+  }
+
+  /** Every field that can't be read back from OCSF's own, exactly. */
+  function unmapped (event: AuditEvent): void {
+    const { queryNames, wouldDeny, bodyPaths, upstreamStatus, truncated, resent, upstreamMs, traceId } = event
+    line.piece(unmappedOf(event))
+    line.quoted(event.method)
+    line.piece(ownSourceOf(event))
+    if (queryNames !== undefined) line.text(list(',"queryNames":', queryNames))
+    if (wouldDeny !== undefined) line.text(text(',"wouldDeny":', wouldDeny))
+    if (bodyPaths !== undefined) line.text(list(',"bodyPaths":', bodyPaths))
+    line.piece(upstreamOf(event))
+    if (upstreamStatus !== undefined) { line.piece(UPSTREAM_STATUS); line.number(upstreamStatus) }
+    if (truncated !== undefined) line.text(plain(',"truncated":', truncated))
+    if (resent !== undefined) line.text(plain(',"resent":', resent))
+    line.piece(BYTES_OUT)
+    line.number(event.bytesOut)
+    line.piece(DURATION_MS)
+    line.number(event.durationMs)
+    if (upstreamMs !== undefined) { line.piece(UPSTREAM_MS); line.number(upstreamMs) }
+    if (traceId !== undefined) line.text(text(',"traceId":', traceId))
+    line.piece(END)
+  }
+
+  return event => {
+    line.piece(headOf(event))
+    times(event)
+    call(event)
+    line.piece(sourceOf(event))
+    if (event.resources !== undefined) resources(event.resources)
+    line.piece(ruleOf(event))
+    if (event.oktaRequestId !== undefined) enrichment(event.oktaRequestId)
+    unmapped(event)
+    return line.take()
   }
 }
 
@@ -62,22 +176,35 @@ export function createOcsfLines ({ version, gate }: Producer): (event: AuditEven
  * @param key under which it is looked up
  * @param same true: what was made for the one holds for the other
  */
-function kept (key: (event: AuditEvent) => string | undefined, same: (one: AuditEvent, other: AuditEvent) => boolean, make: (event: AuditEvent) => string): (event: AuditEvent) => string {
-  const texts = new Map<string | undefined, { readonly event: AuditEvent, readonly text: string }>()
+function kept (key: (event: AuditEvent) => string | number | undefined, same: (one: AuditEvent, other: AuditEvent) => boolean, make: (event: AuditEvent) => string): (event: AuditEvent) => Piece {
+  const pieces = new Map<string | number | undefined, { readonly event: AuditEvent, readonly made: Piece }>()
   return event => {
     const name = key(event)
-    const known = texts.get(name)
-    if (known !== undefined && same(known.event, event)) return known.text
-    const made = make(event)
-    if (texts.size >= MOST_KEPT) texts.clear()
-    texts.set(name, { event, text: made })
+    const known = pieces.get(name)
+    if (known !== undefined && same(known.event, event)) return known.made
+    const made = piece(make(event))
+    if (pieces.size >= MOST_KEPT) pieces.clear()
+    pieces.set(name, { event, made })
+    return made
+  }
+}
+
+/** Many events begin in the same millisecond. */
+function lastTime (): (time: number) => Piece {
+  let last = Number.NaN
+  let made = CLOSE
+  return time => {
+    if (time !== last) {
+      made = piece(String(time))
+      last = time
+    }
     return made
   }
 }
 
 /** What depends on a few values only: made once for each combination. */
-function createHeads (): (event: AuditEvent) => string {
-  const heads = new Map<number, string>()
+function createHeads (): (event: AuditEvent) => Piece {
+  const heads = new Map<number, Piece>()
   return event => {
     const activity = activityOf(event.method, event.operation)
     const severity = severityOf(event)
@@ -85,7 +212,7 @@ function createHeads (): (event: AuditEvent) => string {
     const status = statusOf(event)
     const key = ((activity * 100 + disposition) * 10 + severity) * 10 + status
     let known = heads.get(key)
-    if (known === undefined) heads.set(key, known = head(activity, severity, disposition, status))
+    if (known === undefined) heads.set(key, known = piece(head(activity, severity, disposition, status)))
     return known
   }
 }
@@ -110,9 +237,15 @@ function actor ({ client, keyId, authentication }: AuditEvent): string {
     (authentication === undefined ? '}' : ',"idp":{"name":"Narrowgate","protocol_name":' + quote(authentication) + '}}')
 }
 
+function codes ({ phase, outcome, reason, status }: AuditEvent): string {
+  const code = reason ?? status
+  return ',"event_code":"' + (phase ?? outcome) + '"}' + (code === undefined ? '' : ',"status_code":"' + code + '"')
+}
+
 function answer ({ status, reason }: AuditEvent): string {
-  if (status === undefined) return reason === undefined ? '' : ',"response":{"error":"' + reason + '"}'
-  return ',"response":{"code":' + status + (reason === undefined ? '}' : ',"error":"' + reason + '"}')
+  const error = reason === undefined ? '' : '"error":"' + reason + '"'
+  const response = status === undefined ? error : '"code":' + status + (error === '' ? '' : ',' + error)
+  return '}' + (response === '' ? '' : ',"response":{' + response + '}') + ',"service":{"name":"okta"}},"http_request":{"uid":'
 }
 
 function source ({ source }: AuditEvent): string {
@@ -125,33 +258,4 @@ function rule (event: AuditEvent): string {
   if (event.ruleId !== undefined) made += ',"firewall_rule":{"uid":' + quote(event.ruleId) + text(',"name":', event.rule) + '}'
   if (event.policy !== undefined) made += ',"policy":{"uid":' + quote(event.policy) + text(',"name":', event.client) + ',"version":' + quote(event.policy) + '}'
   return event.decision === undefined ? made : made + ',"authorizations":[{"decision":"' + event.decision + '"}]'
-}
-
-function request (event: AuditEvent, id: string): string {
-  return ',"http_request":{"uid":' + id + (METHODS.has(event.method) ? ',"http_method":"' + event.method + '"' : '') + ',"body_length":' + event.bytesIn +
-    (event.path === undefined ? '' : ',"url":{"path":' + quote(event.path) + '}') + '}'
-}
-
-function response ({ status, bytesOut, upstreamMs }: AuditEvent): string {
-  if (status === undefined) return ''
-  return ',"http_response":{"code":' + status + ',"body_length":' + bytesOut + (upstreamMs === undefined ? '' : ',"latency":' + Math.round(upstreamMs)) + '}'
-}
-
-function resource ({ kind, id }: Resource): string {
-  return '{"type":' + quote(kind) + ',"uid":' + quote(id) + '}'
-}
-
-/** Joins to Okta's System Log. */
-function enrichment (oktaRequestId: string): string {
-  const id = quote(oktaRequestId)
-  return ',"enrichments":[{"name":"okta.request_id","value":' + id + ',"type":"X-Okta-Request-Id","data":{"id":' + id + '}}]'
-}
-
-/** Every field that can't be read back from OCSF's own, exactly. */
-function unmapped (event: AuditEvent, upstream: string): string {
-  let line = ',"unmapped":{"outcome":"' + event.outcome + '","stage":"' + event.stage + '","method":' + quote(event.method) + ',"source":' + quote(event.source)
-  line += list(',"queryNames":', event.queryNames) + text(',"wouldDeny":', event.wouldDeny) + list(',"bodyPaths":', event.bodyPaths)
-  line += upstream + plain(',"upstreamStatus":', event.upstreamStatus)
-  line += plain(',"truncated":', event.truncated) + plain(',"resent":', event.resent) + ',"bytesOut":' + event.bytesOut + ',"durationMs":' + event.durationMs
-  return line + plain(',"upstreamMs":', event.upstreamMs) + text(',"traceId":', event.traceId) + '}}\n'
 }

@@ -1,5 +1,6 @@
 import { BlockList } from 'node:net'
 import { canonicalAddress, isCidrProblem, parseCidr } from '../domain/cidr.js'
+import { remembered } from '../domain/remembered.js'
 
 /** A set of addresses. An empty one holds none. */
 export interface NetworkList {
@@ -11,7 +12,6 @@ export interface NetworkList {
 
 /** More hops than any real chain of balancers; bounds the work that one header can cause. */
 const MAX_HOPS = 32
-const REMEMBERED = 256
 
 /**
  * Compiles CIDR blocks that the loader has checked.
@@ -27,6 +27,7 @@ export function compileNetworks (cidrs: readonly string[]): NetworkList {
   }
   const containsCanonical = cidrs.length === 0
     ? () => false
+    // BlockList.check builds a native object per call, about 1 µs; the same few addresses come again and again.
     : remembered(address => {
       const family = address.includes(':') ? 'ipv6' : 'ipv4'
       return blocks[family].check(address, family)
@@ -37,19 +38,6 @@ export function compileNetworks (cidrs: readonly string[]): NetworkList {
       const canonical = canonicalAddress(address)
       return canonical !== undefined && containsCanonical(canonical)
     }
-  }
-}
-
-/** BlockList.check builds a native object per call, about 1 µs; the same few addresses come again and again. */
-function remembered (check: (address: string) => boolean): (address: string) => boolean {
-  const answers = new Map<string, boolean>()
-  return address => {
-    const known = answers.get(address)
-    if (known !== undefined) return known
-    const answer = check(address)
-    if (answers.size >= REMEMBERED) answers.clear()
-    answers.set(address, answer)
-    return answer
   }
 }
 

@@ -17,6 +17,8 @@ interface Frame {
  * @returns the new bytes; undefined when nothing changes, which is also the answer to what is not JSON
  */
 export function rewriteHrefs (json: string | Buffer, origins: Origins): Buffer | undefined {
+  // A member's name is spelled in other ways only with a backslash.
+  if (!json.includes('_links') && !json.includes('\\')) return undefined
   // latin1 keeps every byte a character of its own; JSON's structure is ASCII.
   const text = (typeof json === 'string' ? Buffer.from(json) : json).toString('latin1')
   if (!isJson(text)) return undefined
@@ -43,6 +45,7 @@ function isJson (text: string): boolean {
 /** Places of the string values (without their quotes) of `href` under `_links`. The text is known to be JSON. */
 function * linkedHrefs (text: string): Generator<{ start: number, end: number }> {
   const stack: Frame[] = []
+  const escapes = text.includes('\\')
   for (let i = 0; i < text.length; i++) {
     const frame = stack[stack.length - 1]
     switch (text[i]) {
@@ -58,7 +61,7 @@ function * linkedHrefs (text: string): Generator<{ start: number, end: number }>
         if (frame !== undefined) frame.expectsKey = !frame.array
         break
       case '"': {
-        const end = endOfString(text, i)
+        const end = escapes ? endOfString(text, i) : text.indexOf('"', i + 1)
         if (frame?.expectsKey === true) {
           frame.key = unescape(text.slice(i + 1, end))
           frame.expectsKey = false

@@ -32,7 +32,9 @@ export function touchesGate (target: Judged, resolution: Resolution, self: GateS
   const known = clientId !== undefined || self.ids !== undefined
   const writes = resolution.kind === 'operation' && resolution.operation.method !== 'GET'
   let before = ''
-  for (const [position, segment] of target.segments.entries()) {
+  const { segments } = target
+  for (let position = 0; position < segments.length; position++) {
+    const segment = segments[position]!
     const length = segment.length
     if (length !== 2 && length !== 7 && !known) continue
     const word = segment.toLowerCase()
@@ -44,7 +46,7 @@ export function touchesGate (target: Judged, resolution: Resolution, self: GateS
       return 'the path names something of the gate\'s own'
     } else if (writes && self.bounds?.has(word) === true) {
       return 'the path names what bounds the gate\'s own rights'
-    } else if (writes && before === 'groups' && self.groups?.has(word) === true && target.segments[position + 1] === 'roles') {
+    } else if (writes && before === 'groups' && self.groups?.has(word) === true && segments[position + 1] === 'roles') {
       return 'a role of this group would be a role of the gate\'s own user'
     } else if (self.names !== undefined) {
       const mayRead = self.names.get(`${before}/${word}`)

@@ -32,6 +32,7 @@ import { LoopDelay } from './loop-delay.js'
 import { Metrics } from './metrics.js'
 import { buildProxy } from './proxy.js'
 import { TlsListener, tlsOf } from './listener-tls.js'
+import { Outbox } from './outbox.js'
 import { OwnAffairs } from './own-affairs.js'
 import type { Road } from './road.js'
 import type { KnownIdentities } from './self-keeper.js'
@@ -119,8 +120,9 @@ export function isUsable (loaded: Loaded): loaded is Usable {
   return loaded.config !== undefined && loaded.policies !== undefined && loaded.identities !== undefined && !hasErrors(loaded.problems)
 }
 
+const { timeOrigin } = performance
 /** Epoch milliseconds of a clock that does not jump: what the limits count in. */
-const steadyNow = (): number => performance.timeOrigin + performance.now()
+const steadyNow = (): number => timeOrigin + performance.now()
 
 /** A running gate: the current snapshot, the listeners, and what outlives snapshots. */
 export class Gate {
@@ -244,6 +246,7 @@ export class Gate {
       wantsIntents: this.#audit.wantsIntents,
       intend: event => this.#audit.intend(event),
       long: this.#long,
+      outbox: new Outbox(setImmediate),
       bodies: new Shares(),
       calls: new Shares(),
       shedding: () => this.#delay.shedding,

@@ -21,7 +21,7 @@ export interface GaugeSource {
  */
 export class Metrics {
   readonly registry = new Registry()
-  readonly #tally = new Map<string, Map<string, number>>()
+  readonly #tally = new Map<string, Map<string, Count[]>>()
   readonly #gate: Durations
   readonly #okta: Durations
 
@@ -44,10 +44,16 @@ export class Metrics {
   /** Counts a finished exchange. */
   count (exchange: GateExchange): void {
     const client = exchange.client?.id ?? ''
-    let counts = this.#tally.get(client)
-    if (counts === undefined) this.#tally.set(client, counts = new Map())
-    const key = `${exchange.operation?.id ?? ''}\n${exchange.wouldDeny === undefined ? outcomeOf(exchange) : 'would_deny'}\n${exchange.rejection?.code ?? exchange.wouldDeny ?? ''}`
-    counts.set(key, (counts.get(key) ?? 0) + 1)
+    const operation = exchange.operation?.id ?? ''
+    let operations = this.#tally.get(client)
+    if (operations === undefined) this.#tally.set(client, operations = new Map())
+    let counts = operations.get(operation)
+    if (counts === undefined) operations.set(operation, counts = [])
+    const decision = exchange.wouldDeny === undefined ? outcomeOf(exchange) : 'would_deny'
+    const reason = exchange.rejection?.code ?? exchange.wouldDeny ?? ''
+    const count = counts.find(one => one.decision === decision && one.reason === reason)
+    if (count === undefined) counts.push({ decision, reason, requests: 1 })
+    else count.requests++
     if (exchange.upstreamMs === undefined) return
     this.#okta.observe(exchange.upstreamMs / 1000)
     if (exchange.gateMs !== undefined) this.#gate.observe(exchange.gateMs / 1000)
@@ -65,11 +71,13 @@ export class Metrics {
   }
 }
 
-function * rows (tally: ReadonlyMap<string, ReadonlyMap<string, number>>): Iterable<[Record<string, string>, number]> {
-  for (const [client, counts] of tally) {
-    for (const [key, count] of counts) {
-      const [operation = '', decision = '', reason = ''] = key.split('\n')
-      yield [{ client, operation, decision, reason }, count]
+/** Of one client and operation. */
+interface Count { readonly decision: string, readonly reason: string, requests: number }
+
+function * rows (tally: ReadonlyMap<string, ReadonlyMap<string, readonly Count[]>>): Iterable<[Record<string, string>, number]> {
+  for (const [client, operations] of tally) {
+    for (const [operation, counts] of operations) {
+      for (const { decision, reason, requests } of counts) yield [{ client, operation, decision, reason }, requests]
     }
   }
 }

@@ -1,9 +1,9 @@
-import { randomUUID } from 'node:crypto'
 import type { IncomingMessage, Server as HttpServer } from 'node:http'
 import proxy from '@fastify/http-proxy'
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { Logger } from 'pino'
 import { Exchange } from '../domain/exchange.js'
+import { methodText } from '../domain/method-text.js'
 import { rejections, reject, type Rejection } from '../domain/rejection.js'
 import { writeRejection } from './answer.js'
 import { listenForBadClients } from './bad-clients.js'
@@ -14,6 +14,7 @@ import { affordable } from './descriptors.js'
 import { contextOf, type ListenerTls } from './listener-tls.js'
 import type { Road } from './road.js'
 import { recordEvent } from './record.js'
+import { newRequestId } from './request-ids.js'
 import { sourceOf } from './source.js'
 import { judgeCall, readTarget, type GateExchange } from './stages.js'
 import { answerToken, isTokenCall } from './token.js'
@@ -76,19 +77,10 @@ export function buildProxy (road: Road, log: Logger, caps: ListenerCaps, tls?: L
       answerToken(road, exchange, request.raw, reply.raw).catch((error: unknown) => { lost(road, log, error, request, reply) })
       return
     }
-    const refuseSlowly = (refusal: Rejection): void => {
-      const slowed = slowGuessing(road, exchange, refusal)
-      if (slowed instanceof Promise) slowed.then(found => { refuse(road, exchange, request, reply, found) }).catch((error: unknown) => { lost(road, log, error, request, reply) })
-      else refuse(road, exchange, request, reply, slowed)
-    }
-    const settle = (refusal: Rejection | undefined): void => {
-      if (refusal !== undefined) refuseSlowly(shedsStrangers && rejections[refusal.code].status === 401 ? reject('overloaded') : refusal)
-      else if (reply.raw.destroyed) left(road, exchange, reply)
-      else done()
-    }
     const refusal = early ?? judgeCall(exchange, request.raw, exchange.time)
-    if (refusal instanceof Promise && shedsStrangers) { refusal.catch(() => {}); settle(reject('overloaded')) } else if (refusal instanceof Promise) refusal.then(settle).catch((error: unknown) => { lost(road, log, error, request, reply) })
-    else settle(refusal)
+    const next: Next = { road, log, exchange, request, reply, shedsStrangers, done }
+    if (!(refusal instanceof Promise)) settle(next, refusal)
+    else if (shedsStrangers) { refusal.catch(() => {}); settle(next, reject('overloaded')) } else refusal.then(found => { settle(next, found) }).catch((error: unknown) => { lost(road, log, error, request, reply) })
   })
   // A body is ours to read, whatever it is called: Fastify's text/plain parser would read it away.
   app.removeAllContentTypeParsers()
@@ -110,10 +102,33 @@ export function buildProxy (road: Road, log: Logger, caps: ListenerCaps, tls?: L
   return app
 }
 
+/** A request that has been judged as far as it can be without its body. */
+interface Next {
+  readonly road: Road
+  readonly log: Logger
+  readonly exchange: GateExchange
+  readonly request: FastifyRequest
+  readonly reply: FastifyReply
+  readonly shedsStrangers: boolean
+  readonly done: () => void
+}
+
+function settle (next: Next, refusal: Rejection | undefined): void {
+  if (refusal !== undefined) refuseSlowly(next, next.shedsStrangers && rejections[refusal.code].status === 401 ? reject('overloaded') : refusal)
+  else if (next.reply.raw.destroyed) left(next.road, next.exchange, next.reply)
+  else next.done()
+}
+
+function refuseSlowly ({ road, log, exchange, request, reply }: Next, refusal: Rejection): void {
+  const slowed = slowGuessing(road, exchange, refusal)
+  if (slowed instanceof Promise) slowed.then(found => { refuse(road, exchange, request, reply, found) }).catch((error: unknown) => { lost(road, log, error, request, reply) })
+  else refuse(road, exchange, request, reply, slowed)
+}
+
 function open (road: Road, request: IncomingMessage): GateExchange {
   const snapshot = road.snapshot()
   const source = sourceOf(road, snapshot, request.socket.remoteAddress, request.headers)
-  const exchange = new Exchange(snapshot, randomUUID(), road.now(), road.clock(), request.method ?? '', originalTarget(request), source) as GateExchange
+  const exchange = new Exchange(snapshot, newRequestId(), road.now(), road.clock(), methodText(request.method), originalTarget(request), source) as GateExchange
   if (road.telemetry !== undefined) exchange.trace = road.telemetry.begin(exchange.id, source, request.headers['traceparent'])
   return exchange
 }

@@ -6,6 +6,7 @@ import type { LimitStore } from '../limits/store.js'
 import type { KeyUses } from './key-use.js'
 import type { LongRequests } from './long-requests.js'
 import type { Metrics } from './metrics.js'
+import type { Outbox } from './outbox.js'
 import type { Shedding } from './loop-delay.js'
 import type { Shares } from './shares.js'
 import type { Snapshot } from './snapshot.js'
@@ -31,6 +32,8 @@ export interface Road {
   readonly intend: (event: AuditEvent) => Promise<boolean> | undefined
   /** requests on their way, for those that take long */
   readonly long: LongRequests
+  /** answers that go out when this turn ends */
+  readonly outbox: Outbox
   /** bytes of request bodies in memory, by client */
   readonly bodies: Shares
   /** calls in flight, by upstream and client */

@@ -8,7 +8,7 @@ import { parseStrictJson } from '../policy/json.js'
 import { isAuthn } from '../policy/shape.js'
 import { forward } from '../upstream/forward.js'
 import { forwardedHeaders } from '../upstream/headers.js'
-import type { ForwardResult } from '../upstream/result.js'
+import type { AnswerFacts, ForwardHooks, ForwardResult } from '../upstream/result.js'
 import { writeRejection } from './answer.js'
 import { BodyMemory, declaresBody, NO_BODY, readBody } from './body.js'
 import { proofUsed } from '../clients/callers.js'
@@ -31,6 +31,7 @@ const REFUSALS: Readonly<Record<RefusedBy, RejectionCode>> = {
 export async function travel (road: Road, exchange: GateExchange, request: IncomingMessage, response: ServerResponse): Promise<void> {
   exchange.stage = 'body'
   const reading = declaresBody(request) ? readBody(request, response, exchange.snapshot.bodyLimitBytes, new BodyMemory(road.bodies, exchange.client!.id, exchange.snapshot.bodyMemoryBytes)) : NO_BODY
+  let unsent: (() => void) | undefined
   let refusal = takeBody(exchange, request, reading instanceof Promise ? await reading : reading) ?? lacksScope(exchange)
   // One pass; a second when a complete answer has proved that Okta refused before it executed anything. It spends budget.
   for (let again = refusal === undefined && !exchange.aborted; again;) {
@@ -59,6 +60,7 @@ export async function travel (road: Road, exchange: GateExchange, request: Incom
       settle(road, exchange, ticket, result)
       again = result.kind === 'credential_refused' && mayCallAgain(exchange, result)
       refusal = again ? undefined : conclude(exchange, result, response)
+      if (result.kind === 'answered') unsent = result.send
       if (again) exchange.resent = true
     } finally {
       road.calls.giveBack(caller, 1)
@@ -72,6 +74,7 @@ export async function travel (road: Road, exchange: GateExchange, request: Incom
     }
   }
   recordEvent(road, exchange)
+  if (unsent !== undefined) road.outbox.push(unsent)
 }
 
 /** The body has arrived: judged where it decides. */
@@ -151,8 +154,6 @@ function reserve (road: Road, exchange: GateExchange, response: ServerResponse):
 function send (road: Road, exchange: GateExchange, ticket: Ticket, request: IncomingMessage, response: ServerResponse): Promise<ForwardResult> {
   const upstream = exchange.snapshot.upstreams.get(exchange.policy!.upstream)!
   const authn = isAuthn(exchange.operation!)
-  let sentAt = 0
-  let headersAt = 0
   return forward({
     dispatch: upstream.dispatch,
     method: exchange.operation!.method,
@@ -162,20 +163,43 @@ function send (road: Road, exchange: GateExchange, ticket: Ticket, request: Inco
     credential: exchange.rule!.credential,
     rewrites: upstream.rewrites,
     rewriteBody: authn ? upstream.rewriteHrefs : undefined,
+    hold: true,
     timeouts: upstream.timeouts,
     breaker: upstream.breaker,
     clock: road.clock
-  }, response, {
-    onSent: () => { exchange.sentClock = sentAt = road.clock() },
-    onHeaders: ({ status, rate }) => {
-      headersAt = road.clock()
-      // The last answer on this connection says so, instead of a close that meets the client's next request.
-      if (road.draining()) response.shouldKeepAlive = false
-      const now = road.steadyNow()
-      road.limits.settle(ticket, parseObservation(status, rate.limit, rate.remaining, rate.reset, now, road.now()), now)
-    },
-    onAnswer: () => { exchange.gateMs = (sentAt - exchange.clock) + (road.clock() - headersAt) }
-  })
+  }, response, new Progress(road, exchange, ticket, response))
+}
+
+/** What is noted of a call while it is under way. */
+class Progress implements ForwardHooks {
+  readonly #road: Road
+  readonly #exchange: GateExchange
+  readonly #ticket: Ticket
+  readonly #response: ServerResponse
+  #sentAt = 0
+  #headersAt = 0
+
+  constructor (road: Road, exchange: GateExchange, ticket: Ticket, response: ServerResponse) {
+    this.#road = road
+    this.#exchange = exchange
+    this.#ticket = ticket
+    this.#response = response
+  }
+
+  onSent (): void { this.#exchange.sentClock = this.#sentAt = this.#road.clock() }
+
+  onHeaders ({ status, rate }: AnswerFacts): void {
+    const road = this.#road
+    this.#headersAt = road.clock()
+    // The last answer on this connection says so, instead of a close that meets the client's next request.
+    if (road.draining()) this.#response.shouldKeepAlive = false
+    const now = road.steadyNow()
+    road.limits.settle(this.#ticket, parseObservation(status, rate.limit, rate.remaining, rate.reset, now, road.now()), now)
+  }
+
+  onAnswer (): void {
+    this.#exchange.gateMs = (this.#sentAt - this.#exchange.clock) + (this.#road.clock() - this.#headersAt)
+  }
 }
 
 /** The call is over: its budgets are settled, and what is known of it stands in the exchange. */

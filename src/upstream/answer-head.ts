@@ -1,3 +1,5 @@
+import { remembered } from '../domain/remembered.js'
+
 /** Rewrites of the two headers that hold URLs of Okta; what to write is the caller's business. */
 export interface LocationRewrites {
   /** one Link line in, one out; undefined drops it */
@@ -61,6 +63,14 @@ const RESPONSE_HEADERS: ReadonlyMap<string, number> = new Map([
   ['x-rate-limit-limit', RATE_LIMIT], ['x-rate-limit-remaining', RATE_REMAINING], ['x-rate-limit-reset', RATE_RESET]
 ])
 
+/** What becomes of a header line, by its name in the case in which it came. */
+const fateOf = remembered((name): number => {
+  const lower = name.toLowerCase()
+  const known = RESPONSE_HEADERS.get(lower)
+  if (known !== undefined) return known
+  return lower.startsWith('access-control-') || lower.startsWith('proxy-') || !TOKEN.test(name) ? DROP : PASS
+})
+
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 const CONTROL = /[\x00-\x08\x0a-\x1f\x7f]/ // eslint-disable-line no-control-regex
 const JSON_TYPE = /^application\/(?:[\w.+-]+\+)?json(?:[\s;]|$)/i
@@ -87,13 +97,11 @@ export function filterAnswer (raw: readonly Buffer[], rewrites: LocationRewrites
   let nominated: string[] | undefined
   for (let i = 0; i + 1 < raw.length; i += 2) {
     const name = raw[i]!.toString('latin1')
-    const lower = name.toLowerCase()
+    const fate = fateOf(name)
+    if (fate === DROP) continue
     let value = raw[i + 1]!.toString('latin1')
-    switch (RESPONSE_HEADERS.get(lower) ?? PASS) {
-      case PASS:
-        if (lower.startsWith('access-control-') || lower.startsWith('proxy-') || !TOKEN.test(name)) continue
-        break
-      case DROP: continue
+    switch (fate) {
+      case PASS: break
       case DPOP_NONCE:
         if (NONCE.test(value)) head.dpopNonce ??= value
         continue
@@ -111,7 +119,7 @@ export function filterAnswer (raw: readonly Buffer[], rewrites: LocationRewrites
         break
       case LINK:
       case LOCATION: {
-        const rewritten = lower === 'link' ? rewrites.link(value) : rewrites.location(value)
+        const rewritten = fate === LINK ? rewrites.link(value) : rewrites.location(value)
         if (rewritten === undefined) continue
         value = rewritten
         break

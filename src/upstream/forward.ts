@@ -30,16 +30,18 @@ export function forward (call: ForwardCall, reply: ServerResponse, hooks: Forwar
 class Relay implements CallHandler {
   readonly #call: ForwardCall
   readonly #reply: ServerResponse
-  readonly #paced: PacedReply
+  #pacing: PacedReply | undefined
   readonly #hooks: ForwardHooks
   readonly #resolve: (result: ForwardResult) => void
   readonly #startedAt: number
 
   #abort: ((error?: Error) => void) | undefined
   #resume: () => void = () => {}
-  #deadline: NodeJS.Timeout | undefined
+  #timer: NodeJS.Timeout | undefined
   #sent = false
   #sentAt = 0
+  /** when Okta last said something */
+  #movedAt = 0
   #resent = false
   #done = false
   #permitted = false
@@ -69,13 +71,16 @@ class Relay implements CallHandler {
   constructor (call: ForwardCall, reply: ServerResponse, hooks: ForwardHooks, resolve: (result: ForwardResult) => void) {
     this.#call = call
     this.#reply = reply
-    this.#paced = new PacedReply(reply, call.timeouts.stalledMs ?? STALLED_MS, () => { this.#resume() })
     this.#hooks = hooks
     this.#resolve = resolve
     this.#startedAt = call.clock()
   }
 
   get cancelled (): boolean { return this.#done }
+
+  get #paced (): PacedReply {
+    return this.#pacing ??= new PacedReply(this.#reply, this.#call.timeouts.stalledMs ?? STALLED_MS, () => { this.#resume() })
+  }
 
   start (): void {
     if (this.#reply.destroyed) { this.#gone = true; this.#finish({ kind: 'aborted' }); return }
@@ -85,15 +90,14 @@ class Relay implements CallHandler {
     }
     this.#permitted = true
     this.#reply.on('close', this.#onClose)
-    const { connectMs, headersMs } = this.#call.timeouts
-    // undici's own timers start on a connection and at every 1xx; this one also bounds waiting for either.
-    this.#deadline = setTimeout(this.#onDeadline, connectMs + headersMs)
+    const { headersMs, idleMs } = this.#call.timeouts
+    this.#timer = setTimeout(Relay.#check, Math.min(headersMs, idleMs), this)
     this.#dispatch()
   }
 
   #dispatch (): void {
-    const { dispatch, method, target, headers, body, credential, timeouts } = this.#call
-    dispatch({ path: target.raw, method, headers, body, headersTimeout: timeouts.headersMs, bodyTimeout: timeouts.idleMs, credential }, this)
+    const { dispatch, method, target, headers, body, credential } = this.#call
+    dispatch({ path: target.raw, method, headers, body, credential }, this)
   }
 
   onCredential (generation: number, proved: boolean): void {
@@ -114,7 +118,6 @@ class Relay implements CallHandler {
       if (++this.#informational > MAX_INFORMATIONAL) this.#stop({ code: 'bad_response', cause: 'TOO_MANY_1XX' })
       return true
     }
-    clearTimeout(this.#deadline)
     const head = status >= 200 && status <= 599 ? filterAnswer(raw, this.#call.rewrites) : undefined
     if (head === undefined) { this.#stop({ code: 'bad_response', cause: 'BAD_HEAD' }); return true }
     this.#status = status
@@ -122,7 +125,8 @@ class Relay implements CallHandler {
     this.#head = head
     this.#tell()
     this.#resume = resume
-    this.#upstreamMs = this.#call.clock() - this.#sentAt
+    this.#movedAt = this.#call.clock()
+    this.#upstreamMs = this.#movedAt - this.#sentAt
     this.#hooks.onHeaders?.({ status, rate: head.rate, date: head.date, oktaRequestId: head.oktaRequestId })
     if (this.#gone) this.#abort?.()
     else this.#holdLimit = this.#bytesToHold(status, head)
@@ -138,7 +142,8 @@ class Relay implements CallHandler {
   }
 
   onData (chunk: Buffer): boolean {
-    if (this.#call.clock() - this.#startedAt > (this.#call.timeouts.totalMs ?? TOTAL_MS)) {
+    this.#movedAt = this.#call.clock()
+    if (this.#movedAt - this.#startedAt > (this.#call.timeouts.totalMs ?? TOTAL_MS)) {
       this.#stop({ code: 'timeout', cause: 'TOTAL_TIMEOUT' })
       return true
     }
@@ -214,8 +219,15 @@ class Relay implements CallHandler {
     }
     if (!this.#writeHead(lines)) return
     this.#bytesOut += body.length
-    this.#paced.end(body)
-    this.#finish({ kind: 'answered', truncated: false })
+    if (this.#call.hold !== true) this.#endWith(body)
+    this.#finish({ kind: 'answered', truncated: false, send: this.#call.hold === true ? () => { if (!this.#reply.destroyed) this.#endWith(body) } : undefined })
+  }
+
+  /** A client that leaves the answer lying is cut off. */
+  #endWith (body: Buffer): void {
+    if (body.length === 0) this.#reply.end()
+    else this.#reply.end(body)
+    if (this.#reply.writableLength > 0) this.#paced.watch()
   }
 
   /** A fault of the rewriting must not cost the answer: its links then stay Okta's. */
@@ -281,11 +293,18 @@ class Relay implements CallHandler {
     this.#abort?.()
   }
 
-  readonly #onDeadline = (): void => {
-    if (this.#done) return
-    const failure: Failure = this.#sent ? { code: 'timeout', cause: 'HEADERS_TIMEOUT' } : { code: 'unreachable', cause: 'WAIT_TIMEOUT' }
-    if (this.#sent) this.#stop(failure)
-    else this.#fail(failure)
+  /**
+   * Ends a call that has waited too long: for a connection, for the answer's headers, whatever 1xx came before them,
+   * or for more of its body while the client takes it. One timer for all, which looks when it fires what there is
+   * to wait for: undici's own are made anew for each call twice, and each is kept for half a second more.
+   */
+  static readonly #check = (relay: Relay): void => {
+    const { timeouts: { connectMs, headersMs, idleMs }, clock } = relay.#call
+    const until = !relay.#sent ? relay.#startedAt + connectMs + headersMs : relay.#status === undefined ? relay.#sentAt + headersMs : relay.#movedAt + idleMs
+    const left = relay.#pacing?.paused === true ? idleMs : until - clock()
+    if (left > 0) relay.#timer = setTimeout(Relay.#check, Math.ceil(left), relay)
+    else if (!relay.#sent) relay.#fail({ code: 'unreachable', cause: 'WAIT_TIMEOUT' })
+    else relay.#stop({ code: 'timeout', cause: relay.#status === undefined ? 'HEADERS_TIMEOUT' : 'BODY_TIMEOUT' })
   }
 
   #stop (failure: Failure): void {
@@ -297,14 +316,15 @@ class Relay implements CallHandler {
     if (this.#done) return
     this.#done = true
     this.#tell()
-    clearTimeout(this.#deadline)
+    clearTimeout(this.#timer)
     this.#reply.off('close', this.#onClose)
-    const { kind, truncated, failure, credential, mayHaveHappened, nonce } = outcome as { kind: string, truncated?: boolean, failure?: Failure, credential?: CredentialFault, mayHaveHappened?: boolean, nonce?: string }
+    const { kind, truncated, failure, send, credential, mayHaveHappened, nonce } = outcome as { kind: string, truncated?: boolean, failure?: Failure, send?: () => void, credential?: CredentialFault, mayHaveHappened?: boolean, nonce?: string }
     // Written out: spreading the outcome costs some 15 µs a request.
     this.#resolve({
       kind,
       truncated,
       failure,
+      send,
       credential,
       mayHaveHappened,
       nonce,

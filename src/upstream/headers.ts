@@ -1,4 +1,5 @@
 import { reject, type Rejection } from '../domain/rejection.js'
+import { remembered } from '../domain/remembered.js'
 
 /** Most header lines that a request may have (architecture: 16 kB and 100 of them). */
 export const MAX_REQUEST_HEADERS = 100
@@ -14,7 +15,9 @@ const TRANSFER_ENCODING = 8
 const CONTENT_LENGTH = 16
 const ACCEPT_ENCODING = 32
 
-const REQUEST_HEADERS: ReadonlyMap<string, { readonly kind: number, readonly bit: number }> = new Map([
+interface Meaning { readonly kind: number, readonly bit: number }
+
+const REQUEST_HEADERS: ReadonlyMap<string, Meaning> = new Map([
   ['accept', FORWARD],
   ['accept-language', FORWARD],
   ['accept-encoding', FORWARD | ACCEPT_ENCODING],
@@ -38,6 +41,10 @@ const REQUEST_HEADERS: ReadonlyMap<string, { readonly kind: number, readonly bit
 ].map(([name, kind], index) => [name as string, { kind: kind as number, bit: 1 << index }] as const))
 
 const NAME = /^[A-Za-z0-9-]+$/
+const OTHER: Meaning = { kind: 0, bit: 0 }
+const MALFORMED: Meaning = { kind: 0, bit: 0 }
+/** Of a name in the case in which it came. */
+const meaningOf = remembered((name): Meaning => REQUEST_HEADERS.get(name.toLowerCase()) ?? (NAME.test(name) ? OTHER : MALFORMED))
 const OUTSIDE_TEXT = /[^\x20-\x7e]/
 
 /**
@@ -60,11 +67,9 @@ export function checkRequestHeaders (rawHeaders: readonly string[], method?: str
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const value = rawHeaders[i + 1]!
     if (OUTSIDE_TEXT.test(value)) return reject('bad_header', { causes: ['a header value holds a character outside printable ASCII'] })
-    const known = REQUEST_HEADERS.get(rawHeaders[i]!.toLowerCase())
-    if (known === undefined) {
-      if (NAME.test(rawHeaders[i]!)) continue
-      return reject('bad_header', { causes: ['a header name holds a character other than letters, digits and hyphens'] })
-    }
+    const known = meaningOf(rawHeaders[i]!)
+    if (known === OTHER) continue
+    if (known === MALFORMED) return reject('bad_header', { causes: ['a header name holds a character other than letters, digits and hyphens'] })
     const { kind, bit } = known
     if ((kind & ONCE) !== 0 && (seen & bit) !== 0) return repeated(rawHeaders[i]!, kind)
     seen |= bit
@@ -118,9 +123,8 @@ function namesNeededHeader (value: string): boolean {
 export function forwardedHeaders (rawHeaders: readonly string[], identity = false): string[] {
   const headers: string[] = []
   for (let i = 0; i < rawHeaders.length; i += 2) {
-    const known = REQUEST_HEADERS.get(rawHeaders[i]!.toLowerCase())
-    if (known === undefined || (known.kind & FORWARD) === 0) continue
-    if (identity && (known.kind & ACCEPT_ENCODING) !== 0) continue
+    const { kind } = meaningOf(rawHeaders[i]!)
+    if ((kind & FORWARD) === 0 || (identity && (kind & ACCEPT_ENCODING) !== 0)) continue
     headers.push(rawHeaders[i]!, rawHeaders[i + 1]!)
   }
   if (identity) headers.push('accept-encoding', 'identity')

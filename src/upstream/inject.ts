@@ -9,8 +9,6 @@ export interface CallOptions {
   /** flat list, without any credential */
   readonly headers: readonly string[]
   readonly body: Buffer | null
-  readonly headersTimeout: number
-  readonly bodyTimeout: number
   readonly credential: CredentialKind
 }
 
@@ -67,6 +65,7 @@ function withoutQuery (target: string): string {
 }
 
 function plain (options: CallOptions, headers: readonly string[]): Dispatcher.DispatchOptions {
-  const { path, method, body, headersTimeout, bodyTimeout } = options
-  return { path, method: method as Dispatcher.HttpMethod, headers: headers as string[], body, headersTimeout, bodyTimeout }
+  const { path, method, body } = options
+  // 0: forward.ts keeps the time.
+  return { path, method: method as Dispatcher.HttpMethod, headers: headers as string[], body, headersTimeout: 0, bodyTimeout: 0 }
 }

@@ -22,19 +22,21 @@ export class PacedReply {
     this.#onReady = onReady
   }
 
+  /** write() said false, and writing may not go on yet */
+  get paused (): boolean { return this.#paused }
+
   /** @returns false: enough is waiting, write no more until onReady */
   write (chunk: Buffer): boolean {
     if (this.#reply.write(chunk) || this.#reply.writableLength < MAX_WAITING_BYTES) return true
     this.#paused = true
-    this.#watch()
+    this.watch()
     return false
   }
 
   /** Ends the answer; a client that leaves the rest of it lying is still cut off. */
-  end (chunk?: Buffer): void {
-    if (chunk === undefined || chunk.length === 0) this.#reply.end()
-    else this.#reply.end(chunk)
-    if (this.#reply.writableLength > 0) this.#watch()
+  end (): void {
+    this.#reply.end()
+    if (this.#reply.writableLength > 0) this.watch()
   }
 
   /**
@@ -47,8 +49,8 @@ export class PacedReply {
     else socket.resetAndDestroy()
   }
 
-  /** The socket's own timeout counts as progress what the kernel has taken, not only what has drained. */
-  #watch (): void {
+  /** From now on a client that takes nothing is cut off. The socket's own timeout counts as progress what the kernel has taken, not only what has drained. */
+  watch (): void {
     const { socket } = this.#reply
     this.#timeoutBefore = socket?.timeout ?? 0
     if (!this.#watching) {

@@ -35,6 +35,8 @@ export interface ForwardCall {
   readonly rewriteBody?: (body: Buffer) => Buffer | undefined
   /** flat list of the gate's own header lines, put behind Okta's */
   readonly ownHeaders?: readonly string[]
+  /** true: a whole answer is not written but handed back, to be sent with others (`send` of the result) */
+  readonly hold?: boolean
   readonly timeouts: ForwardTimeouts
   /** refuses at once what would fail on the way */
   readonly breaker?: Breaker
@@ -77,14 +79,14 @@ interface Facts {
 
 /**
  * What became of a call. Unless it says `answered` or `aborted`, nothing has been written to the client.
- * - answered: the answer has gone out; truncated: it broke off and the client's connection was destroyed
+ * - answered: the answer has gone out, or does when `send` is called; truncated: it broke off and the client's connection was destroyed
  * - credential_refused: a complete 401 about the gate's credential (refusal.ts), or a 400 about the proof (`nonce`: what Okta wants in it); tell the
  *   provider, which says whether one more call makes sense
  * - failed: no answer; `mayHaveHappened` for a write that was sent
  * - aborted: the client left; a write that was sent has been awaited, so `status` tells its outcome where known
  */
 export type ForwardResult = Facts & (
-  | { readonly kind: 'answered', readonly truncated: boolean, readonly failure?: Failure }
+  | { readonly kind: 'answered', readonly truncated: boolean, readonly failure?: Failure, readonly send?: () => void }
   | { readonly kind: 'credential_refused', readonly nonce?: string }
   | { readonly kind: 'failed', readonly failure: Failure, readonly credential?: CredentialFault, readonly mayHaveHappened: boolean }
   | { readonly kind: 'aborted', readonly failure?: Failure }

@@ -1,5 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
+import { methodText } from '../../src/domain/method-text.js'
+import { remembered } from '../../src/domain/remembered.js'
 import { isRejection } from '../../src/domain/rejection.js'
 import { MAX_TARGET_BYTES, parseTarget, type Target } from '../../src/domain/target.js'
 import { ambiguousTargets } from '../bypass/targets.js'
@@ -89,4 +91,17 @@ t.test('property: what is accepted is what new URL() would leave alone', async (
     if (url.host !== 'gate.invalid' || url.pathname !== target.path) throw new Error(`${raw} → ${url.pathname}`)
     if (target.raw !== raw) throw new Error('changed')
   }), { numRuns: 5000 })
+})
+
+t.test('what is remembered is bounded in number and length', async t => {
+  const asked: string[] = []
+  const length = remembered(text => { asked.push(text); return text.length }, 3)
+  t.same(['a', 'bb', 'a', 'ccc', 'bb'].map(length), [1, 2, 1, 3, 2])
+  t.same(asked, ['a', 'bb', 'ccc'])
+  t.equal(length('dddd'), 4, 'one too many: all is forgotten')
+  t.equal(length('a'), 1)
+  t.same(asked.slice(3), ['dddd', 'a'])
+  for (const text of ['x'.repeat(65), 'x'.repeat(65)]) t.equal(length(text), 65)
+  t.equal(asked.length, 7, 'a long text is not kept')
+  t.same(['GET', 'PATCH', 'PROPFIND', undefined].map(methodText), ['GET', 'PATCH', 'PROPFIND', ''])
 })

@@ -1,7 +1,7 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { generateKeyPairSync } from 'node:crypto'
 import { appendFileSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:http'
+import { createServer, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -51,6 +51,22 @@ t.test('a write is on the disk before it is forwarded, and its outcome follows u
   t.match(eventsOf(path), [{ id, phase: 'intent' }, { id, outcome: 'allowed', oktaRequestId: 'okta-1' }, { operation: 'listUsers' }, { outcome: 'refused' }], 'a read and a refused write have one event')
   const audit = await auditOf(rig)
   t.match(audit, { healthy: true, made: 4, sinks: [{ made: 4, written: 4, spooled: 0, dropped: 0 }] })
+})
+
+t.test('an answer ends behind its line in the file, with many in one turn of the loop, too', async t => {
+  const rig = await startRig(t, { org: stub.origin, policies, audit: '{ sinks: [{ file: { path: ./audit.jsonl } }] }' })
+  const path = join(rig.folder, 'audit.jsonl')
+  const { end } = ServerResponse.prototype
+  const ends: { ended: number, recorded: number }[] = []
+  t.teardown(() => { ServerResponse.prototype.end = end })
+  ServerResponse.prototype.end = function (this: ServerResponse, ...parts: unknown[]) {
+    ends.push({ ended: ends.length + 1, recorded: eventsOf(path).length })
+    return (end as (...parts: unknown[]) => ServerResponse).apply(this, parts)
+  } as typeof end
+  for (let i = 0; i < 5; i++) t.same(await Promise.all(Array.from({ length: 10 }, () => ask(rig, GET))), Array.from({ length: 10 }, () => 200))
+  ServerResponse.prototype.end = end
+  t.equal(ends.length, 50)
+  t.same(ends.filter(({ ended, recorded }) => recorded < ended), [])
 })
 
 t.test('a full disk: no write goes un-audited, reads go on, and it recovers by itself', { skip: !canMount() }, async t => {

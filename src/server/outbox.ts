@@ -1,0 +1,23 @@
+/**
+ * Answers that are ready, until this turn of the event loop ends: then they go out one after the other, behind the
+ * audit lines of the turn (which are scheduled first: push after the event was recorded). Written each at its own
+ * time, every answer would wake up its reader once more, and where that one sleeps on another core of this machine
+ * (a sidecar, a proxy in front) that costs more than the writing.
+ */
+export class Outbox {
+  readonly #soon: (run: () => void) => void
+  #waiting: (() => void)[] = []
+
+  /** @param soon runs something when this turn ends, what was scheduled first coming first */
+  constructor (soon: (run: () => void) => void) { this.#soon = soon }
+
+  push (send: () => void): void {
+    if (this.#waiting.push(send) === 1) this.#soon(this.#flush)
+  }
+
+  readonly #flush = (): void => {
+    const waiting = this.#waiting
+    this.#waiting = []
+    for (const send of waiting) send()
+  }
+}
