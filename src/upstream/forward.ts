@@ -79,7 +79,8 @@ class Relay implements CallHandler {
   get cancelled (): boolean { return this.#done }
 
   get #paced (): PacedReply {
-    return this.#pacing ??= new PacedReply(this.#reply, this.#call.timeouts.stalledMs ?? STALLED_MS, () => { this.#resume() })
+    this.#pacing ??= new PacedReply(this.#reply, this.#call.timeouts.stalledMs ?? STALLED_MS, () => { this.#resume() })
+    return this.#pacing
   }
 
   start (): void {
