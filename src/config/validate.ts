@@ -36,7 +36,9 @@ export function createValidate (): Validate {
   const validate = ajv.compile(configSchema)
   return yaml => {
     if (validate(yaml.value)) return []
-    const problems = (validate.errors ?? []).filter(isMeant).map(describe)
+    const errors = validate.errors ?? []
+    const branch = errors.some(isOfStore)
+    const problems = errors.filter(error => isMeant(error) ? !(branch && error.instancePath === STORE) : isOfStore(error)).map(describe)
       .map(({ path, what, message, hint }) => yaml.problem(path, message, { hint, what }))
     return unique(problems)
   }
@@ -45,6 +47,13 @@ export function createValidate (): Validate {
 /** A union says one thing, not what each of its branches misses; `propertyNames` repeats what its format said. */
 function isMeant (error: ErrorObject): boolean {
   return error.keyword !== 'propertyNames' && !error.schemaPath.includes('/anyOf/')
+}
+
+/** Only one branch of that union has keys: who wrote `redis:` meant it, and is told what is wrong in it. */
+const STORE = '/limits/store'
+
+function isOfStore (error: ErrorObject): boolean {
+  return error.keyword !== 'propertyNames' && error.instancePath.startsWith(`${STORE}/redis`)
 }
 
 function describe (error: ErrorObject): Said {

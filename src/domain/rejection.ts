@@ -26,7 +26,7 @@ export const rejections = {
   deny: { status: 403, errorCode: 'E0000006', message: 'The policy of this client denies this operation.' },
   self_protection: { status: 403, errorCode: 'E0000006', message: 'This call would touch the credential of the gate itself.' },
   method_not_allowed: { status: 405, errorCode: 'E0000022', message: 'The endpoint does not support the provided HTTP method.' },
-  rate_limit: { status: 429, errorCode: 'E0000047', message: 'The gate keeps this upstream at half of Okta\'s rate limit; that allowance is used up.' },
+  rate_limit: { status: 429, errorCode: 'E0000047', message: 'The gate keeps to a part of Okta\'s rate limit for this upstream; that allowance is used up.' },
   client_share: { status: 429, errorCode: 'E0000047', message: 'This client has used its share of the rate limit.' },
   rule_limit: { status: 429, errorCode: 'E0000047', message: 'The rule that allows this call has used its own rate limit.' },
   user_limit: { status: 429, errorCode: 'E0000047', message: 'Too many sign-ins of this user within a second.' },

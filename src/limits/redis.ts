@@ -24,6 +24,12 @@ export interface Notes {
   note (name: string, ms: number): Promise<boolean>
 }
 
+/** The connection under a line. */
+export interface Connection {
+  /** Resolves when it stands, has failed once, or after `ms`. Never rejects. */
+  connected (ms: number): Promise<void>
+}
+
 type Scripted = (Redis | Cluster) & { narrowgate (key: string, ...args: string[]): Promise<string> }
 
 const CONNECT_MS = 2000
@@ -38,14 +44,33 @@ const RETRY_MS = 1000
  *
  * @param onError connection errors, for the log; addresses only, never the password
  */
-export function createLine (address: RedisAddress, onError: (error: Error) => void): Line & Notes {
+export function createLine (address: RedisAddress, onError: (error: Error) => void): Line & Notes & Connection {
   const { commandTimeoutMs } = address
   const client = connect(address) as Scripted
   client.defineCommand('narrowgate', { numberOfKeys: 1, lua: SCRIPT })
-  client.on('error', onError)
+  /** why there is no connection, for commands that can only say that there is none */
+  let why: string | undefined
+  client.on('error', (error: Error & { lastNodeError?: Error }) => {
+    // Sentinel's says how long the client will wait, each time longer.
+    const message = error.message.replace(/ Retrying from scratch after \d+ms\./, '')
+    why = error.lastNodeError === undefined ? message : `${message} ${error.lastNodeError.message}`
+    onError(new Error(why))
+  })
+  client.on('ready', () => { why = undefined })
   return {
-    run: (upstream, args) => inTime(client.narrowgate(`${address.prefix}{${upstream}}`, ...args), commandTimeoutMs),
+    connected: async ms => {
+      if (client.status === 'ready') return
+      await new Promise<void>(resolve => {
+        for (const event of ['ready', 'error']) client.once(event, () => { resolve() })
+        setTimeout(resolve, ms).unref()
+      })
+    },
+    async run (upstream, args) {
+      if (client.status !== 'ready') throw new Error(why ?? 'there is no connection')
+      return await inTime(client.narrowgate(`${address.prefix}{${upstream}}`, ...args), commandTimeoutMs)
+    },
     async time () {
+      if (client.status !== 'ready') throw new Error(why ?? 'there is no connection')
       const reply = await inTime<Array<string | number>>(client instanceof Cluster ? clusterTime(client) : client.time(), commandTimeoutMs)
       return Number(reply[0]) * 1000 + Math.floor(Number(reply[1]) / 1000)
     },

@@ -310,6 +310,7 @@ local function observe(o, key, bucket, cred)
   else
     lose(key, cred, now)
     call('HINCRBY', key, 'ns', 1)
+    if tooMany == 1 then close(key, cred, now + SOON) end
   end
 end
 
@@ -320,8 +321,12 @@ local function settle(o)
   add(ck, -1) push(ck, 1)
   if rule ~= '' then add(ck .. '\\n' .. rule, -1) push(ck .. '\\n' .. rule, 1) end
   add('\\n' .. cred .. '\\n' .. bucket, -1)
-  if user ~= '' then call('ZADD', p .. ':u:' .. user, now + USER_MS, gate .. ':' .. id) end
+  if user ~= '' then
+    call('ZADD', p .. ':u:' .. user, now + USER_MS, gate .. ':' .. id)
+    call('PEXPIRE', p .. ':u:' .. user, USER_LEASE)
+  end
   observe(o, key, bucket, cred)
+  call('PEXPIRE', key, KEEP)
   if call('HGET', key, 'pb') == gate .. ':' .. id then call('HDEL', key, 'pb') end
 end
 
@@ -416,7 +421,7 @@ local function join(o)
     if #fresh > 0 then merge(budget, fresh) end
     if flights > 0 then add(budget, flights) end
     local bucket, client = string.match(budget, '^([^\\n]+)\\n([^\\n]+)$')
-    if bucket then call('ZADD', p .. ':k:' .. bucket, now, client) end
+    if bucket then call('ZADD', p .. ':k:' .. bucket, now, client) call('PEXPIRE', p .. ':k:' .. bucket, KEEP) end
   end
   for _, row in ipairs(taught) do
     local key = bkey(row[1])

@@ -48,6 +48,7 @@ export class Session {
   /** those that have no answer yet */
   readonly #sent: Array<{ readonly batch: number, readonly at: number }> = []
   #lostSince: number | undefined
+  #why: string | undefined
   #losses = 0
   /** gates there were at the loss; 0: nobody knows, so nothing may go */
   #sharers = 0
@@ -67,7 +68,7 @@ export class Session {
   get status (): StoreStatus {
     const { onStoreLoss } = this.#options
     const state = this.#state === 'open' ? 'shared' : this.#sharers === 0 ? 'refuse' : onStoreLoss
-    return { upstream: this.upstream, state, replicas: this.#replicas, lostSince: this.#lostSince, losses: this.#losses }
+    return { upstream: this.upstream, state, replicas: this.#replicas, lostSince: this.#lostSince, why: this.#lostSince === undefined ? undefined : this.#why, losses: this.#losses }
   }
 
   /** Gates there are, as far as this one knows; 0: it does not. */
@@ -301,6 +302,9 @@ export class Session {
   /** The store does not answer, or has forgotten this gate: from here on by this gate's share. */
   #lose (now: number, error: unknown): void {
     const had = this.#state
+    const why = error instanceof Error ? error.message : String(error)
+    const other = why !== this.#why
+    this.#why = why
     this.#live = false
     this.#incarnation++
     this.#state = 'lost'
@@ -308,8 +312,11 @@ export class Session {
       this.#lostSince ??= now
       this.#losses++
       this.#narrow(now)
-      this.#options.note({ kind: 'lost', upstream: this.upstream, why: error instanceof Error ? error.message : String(error), replicas: this.#sharers })
-    } else if (had === 'regroup') this.#lostSince ??= now
+      this.#options.note({ kind: 'lost', upstream: this.upstream, why, replicas: this.#sharers })
+    } else {
+      if (had === 'regroup') this.#lostSince ??= now
+      if (other) this.#options.note({ kind: 'still', upstream: this.upstream, why })
+    }
     this.#beating = false
     this.#batches.fail()
     for (const bucket of [...this.#waiting.keys()]) this.#pump(bucket, now)

@@ -15,6 +15,8 @@ export interface Line {
 /** What operators should read. */
 export type StoreEvent =
   | { readonly kind: 'lost', readonly upstream: string, readonly why: string, readonly replicas: number }
+  /** still lost, and for another reason than was said last */
+  | { readonly kind: 'still', readonly upstream: string, readonly why: string }
   | { readonly kind: 'back', readonly upstream: string, readonly lostMs: number, readonly emptied: boolean }
 
 export interface SharedOptions {
@@ -61,6 +63,8 @@ export interface StoreStatus {
   readonly state: 'shared' | 'share' | 'refuse'
   readonly replicas: number
   readonly lostSince?: number
+  /** what went wrong last, while it is lost */
+  readonly why?: string
   readonly losses: number
 }
 

@@ -34,6 +34,8 @@ export interface Waits {
   readonly count: number
   readonly sumMs: number
   readonly admitted: number
+  /** their clients hung up */
+  readonly left: number
 }
 
 /**
@@ -46,13 +48,14 @@ export class WaitingStore<S extends LimitStore> implements LimitStore {
   #count = 0
   #sumMs = 0
   #admitted = 0
+  #left = 0
 
   constructor (readonly inner: S, later: Later) {
     this.#later = later
   }
 
   get waits (): Waits {
-    return { count: this.#count, sumMs: this.#sumMs, admitted: this.#admitted }
+    return { count: this.#count, sumMs: this.#sumMs, admitted: this.#admitted, left: this.#left }
   }
 
   reserve (call: LimitCall, now: number): Admission | Promise<Admission> {
@@ -188,6 +191,7 @@ export class WaitingStore<S extends LimitStore> implements LimitStore {
     this.#count++
     this.#sumMs += now - one.since
     if (admission.kind === 'admitted') this.#admitted++
+    else if (one.call.signal?.aborted === true) this.#left++
     one.resolve(admission.kind === 'refused' ? refuse(admission.by, Math.max(now + 1, admission.wait.untilMs), admission.wait.limit, now) : admission)
   }
 }

@@ -34,6 +34,7 @@ import { buildProxy } from './proxy.js'
 import { TlsListener, tlsOf } from './listener-tls.js'
 import { Outbox } from './outbox.js'
 import { OwnAffairs } from './own-affairs.js'
+import { Places } from './places.js'
 import type { Road } from './road.js'
 import type { KnownIdentities } from './self-keeper.js'
 import { Shares } from './shares.js'
@@ -137,6 +138,7 @@ export class Gate {
   readonly #own: OwnAffairs
   readonly #audit: AuditLog
   readonly #long = new LongRequests()
+  readonly #places = new Places(steadyNow, (run, ms) => { setTimeout(run, ms).unref() })
   readonly #keyUses: KeyUses
   readonly #delay: LoopDelay
   readonly #telemetry: Telemetry | undefined
@@ -183,7 +185,7 @@ export class Gate {
     this.#telemetry = telemetry === undefined ? undefined : new Telemetry(telemetry, loaded.secrets, hostname(), version())
     this.#snapshot = this.#compose(loaded)
     this.#watch = member !== undefined ? undefined : watch({ onChange: () => { this.reload().catch(() => {}) }, pollMs: options.pollMs })
-    for (const gauge of gateGauges({ limits: this.#kept, seen: shared, keys: this.#keyUses, links: this.#links, stores, clock: () => performance.now(), audit: this.#audit, telemetry: this.#telemetry, snapshot: () => this.#snapshot, expiries: () => this.#own.expiries, refusedReloads: () => this.#refusedReloads, reloads: () => this.#reloads, steadyNow })) this.#metrics.gauge(gauge)
+    for (const gauge of gateGauges({ limits: this.#kept, places: this.#places, seen: shared, keys: this.#keyUses, links: this.#links, stores, clock: () => performance.now(), audit: this.#audit, telemetry: this.#telemetry, snapshot: () => this.#snapshot, expiries: () => this.#own.expiries, refusedReloads: () => this.#refusedReloads, reloads: () => this.#reloads, steadyNow })) this.#metrics.gauge(gauge)
     this.#note(loaded, true)
   }
 
@@ -248,7 +250,7 @@ export class Gate {
       long: this.#long,
       outbox: new Outbox(setImmediate),
       bodies: new Shares(),
-      calls: new Shares(),
+      calls: this.#places,
       shedding: () => this.#delay.shedding,
       telemetry: this.#telemetry,
       auditHealthy: () => this.#audit.healthy && member?.stdoutHealthy() !== false,

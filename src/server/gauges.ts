@@ -7,12 +7,14 @@ import type { Limits } from './limits.js'
 import type { Expiry } from './expiries.js'
 import type { Links } from './links.js'
 import type { GaugeSource } from './metrics.js'
+import type { Places } from './places.js'
 import type { Snapshot } from './snapshot.js'
 import type { Telemetry } from './telemetry.js'
 
 /** Where the gauges look. */
 export interface GaugePlaces {
   readonly limits: Limits
+  readonly places: Places
   /** absent: used ids are kept in memory */
   readonly seen?: SharedSeenOnce
   readonly keys: KeyUses
@@ -32,7 +34,7 @@ export interface GaugePlaces {
 type Row = readonly [Readonly<Record<string, string>>, number]
 
 /** The gauges of a gate: limits, credentials, snapshot, audit. Values are read when somebody scrapes. */
-export function gateGauges ({ limits, seen, keys, links, stores, clock, audit, telemetry, snapshot, expiries, reloads, refusedReloads, steadyNow }: GaugePlaces): GaugeSource[] {
+export function gateGauges ({ limits, places, seen, keys, links, stores, clock, audit, telemetry, snapshot, expiries, reloads, refusedReloads, steadyNow }: GaugePlaces): GaugeSource[] {
   const buckets = async (value: (bucket: BucketView) => number): Promise<Row[]> => {
     const views = await limits.view(steadyNow())
     return views.flatMap(({ upstream, buckets }) => buckets.map((one): Row => [{ upstream, bucket: one.bucket }, value(one)]))
@@ -55,8 +57,8 @@ export function gateGauges ({ limits, seen, keys, links, stores, clock, audit, t
     { name: 'narrowgate_rate_header_nonsense', help: 'Answers whose rate limit headers made no sense and were ignored', labels: perBucket, read: () => buckets(one => one.nonsense) },
     { name: 'narrowgate_in_flight', help: 'Calls in flight to an upstream', labels: ['upstream'], read: async () => (await limits.view(steadyNow())).map(({ upstream, inFlight }): Row => [{ upstream }, inFlight]) },
     { name: 'narrowgate_bucket_waiting', help: 'Calls that wait for allowance, or for the first answer of a bucket', labels: perBucket, read: () => buckets(one => one.waiting) },
-    { name: 'narrowgate_waited', help: 'Calls that have waited for allowance, by what became of them', labels: ['outcome'], read: () => [[{ outcome: 'admitted' }, limits.waits.admitted], [{ outcome: 'refused' }, limits.waits.count - limits.waits.admitted]] },
-    { name: 'narrowgate_waited_seconds', help: 'How long calls have waited for allowance, added up', labels: [], read: () => [[{}, limits.waits.sumMs / 1000]] },
+    { name: 'narrowgate_waited', help: 'Calls that have waited for allowance, by what became of them', labels: ['outcome'], read: () => waitRows([limits.waits, places.waits]) },
+    { name: 'narrowgate_waited_seconds', help: 'How long calls have waited for allowance, added up', labels: [], read: () => [[{}, (limits.waits.sumMs + places.waits.sumMs) / 1000]] },
     { name: 'narrowgate_limit_store_shared', help: '1 while the shared limit store is in force, 0 while this gate goes by its share', labels: ['upstream'], read: () => limits.status.map(({ upstream, state }): Row => [{ upstream }, state === 'shared' ? 1 : 0]) },
     { name: 'narrowgate_limit_store_losses', help: 'How often the shared limit store was lost since the start', labels: ['upstream'], read: () => limits.status.map(({ upstream, losses }): Row => [{ upstream }, losses]) },
     { name: 'narrowgate_limit_store_replicas', help: 'Gates that share the limits, as last seen', labels: ['upstream'], read: () => limits.status.map(({ upstream, replicas }): Row => [{ upstream }, replicas]) },
@@ -86,6 +88,11 @@ export function gateGauges ({ limits, seen, keys, links, stores, clock, audit, t
 }
 
 declare function statusOf (): ReturnType<Links['status']> extends Iterable<infer One> ? One : never
+
+function waitRows (all: ReadonlyArray<{ readonly count: number, readonly admitted: number, readonly left: number }>): Row[] {
+  const sum = (of: (one: typeof all[number]) => number): number => all.reduce((total, one) => total + of(one), 0)
+  return [[{ outcome: 'admitted' }, sum(one => one.admitted)], [{ outcome: 'refused' }, sum(one => one.count - one.admitted - one.left)], [{ outcome: 'left' }, sum(one => one.left)]]
+}
 
 function upRows ({ status: { tracesError, metricsError } }: Telemetry): Row[] {
   return [[{ signal: 'traces' }, tracesError === undefined ? 1 : 0], [{ signal: 'metrics' }, metricsError === undefined ? 1 : 0]]

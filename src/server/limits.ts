@@ -4,7 +4,7 @@ import type { Config, SecretReference } from '../config/config.js'
 import type { Secret } from '../domain/secret.js'
 import { MemoryStore } from '../limits/memory.js'
 import type { Later } from '../limits/probe.js'
-import type { createLine, Notes } from '../limits/redis.js'
+import type { Connection, createLine, Notes } from '../limits/redis.js'
 import { BEAT_MS } from '../limits/session.js'
 import type { StoreEvent, StoreStatus } from '../limits/shared-call.js'
 import { SharedStore } from '../limits/shared.js'
@@ -29,6 +29,7 @@ export class Limits {
   readonly notes: Notes | undefined
   readonly #waiting: WaitingStore<LimitStore> | undefined
   readonly #shared: SharedStore | undefined
+  readonly #connected: (ms: number) => Promise<void>
   readonly #steadyNow: () => number
   readonly #beat: NodeJS.Timeout | undefined
   #viewed: { readonly at: number, readonly views: Promise<readonly UpstreamView[]> } | undefined
@@ -41,10 +42,12 @@ export class Limits {
   constructor (config: Config, secrets: ReadonlyMap<SecretReference, Secret>, steadyNow: () => number, log: Logger, line: CreateLine | undefined, relayed?: LimitStore) {
     const later = laterOn(steadyNow)
     this.#steadyNow = steadyNow
+    this.#connected = async () => {}
     if (relayed !== undefined) { this.store = relayed; return }
     const opened = sharedOf(config, secrets, later, steadyNow, log, line)
     this.#shared = opened?.store
     this.notes = opened?.notes
+    if (opened !== undefined) this.#connected = async ms => { await opened.notes.connected(ms) }
     this.store = this.#waiting = new WaitingStore<LimitStore>(this.#shared ?? new MemoryStore(later), later)
     if (this.#shared === undefined) return
     const shared = this.#shared
@@ -58,7 +61,7 @@ export class Limits {
   }
 
   get waits (): Waits {
-    return this.#waiting?.waits ?? { count: 0, sumMs: 0, admitted: 0 }
+    return this.#waiting?.waits ?? { count: 0, sumMs: 0, admitted: 0, left: 0 }
   }
 
   /** Waits until the shared store is open, at most `OPEN_MS`: a gate starts without it. Never rejects. */
@@ -66,6 +69,7 @@ export class Limits {
     const shared = this.#shared
     if (shared === undefined) return
     const until = this.#steadyNow() + OPEN_MS
+    await this.#connected(OPEN_MS / 2)
     await shared.ready(upstreams)
     while (this.#steadyNow() < until && shared.status().some(one => one.state !== 'shared')) await new Promise(resolve => setTimeout(resolve, 50))
   }
@@ -88,7 +92,7 @@ export function laterOn (steadyNow: () => number): Later {
   return (ms, run) => { setTimeout(() => { run(steadyNow()) }, ms).unref() }
 }
 
-function sharedOf (config: Config, secrets: ReadonlyMap<SecretReference, Secret>, later: Later, clock: () => number, log: Logger, createLine: CreateLine | undefined): { readonly store: SharedStore, readonly notes: Notes } | undefined {
+function sharedOf (config: Config, secrets: ReadonlyMap<SecretReference, Secret>, later: Later, clock: () => number, log: Logger, createLine: CreateLine | undefined): { readonly store: SharedStore, readonly notes: Notes & Connection } | undefined {
   const { store, onStoreLoss } = config.limits
   if (store === 'memory' || createLine === undefined) return undefined
   const { url, ca, ...address } = store
@@ -116,7 +120,8 @@ function sharedOf (config: Config, secrets: ReadonlyMap<SecretReference, Secret>
 
 function say (log: Logger, event: StoreEvent, onStoreLoss: 'share' | 'refuse'): void {
   const { upstream } = event
-  if (event.kind === 'back') log.info({ upstream, lostMs: Math.round(event.lostMs), emptied: event.emptied }, 'the limit store is there again')
+  if (event.kind === 'still') log.warn({ upstream, why: event.why }, 'the limit store is still lost')
+  else if (event.kind === 'back') log.info({ upstream, lostMs: Math.round(event.lostMs), emptied: event.emptied }, 'the limit store is there again')
   else if (onStoreLoss === 'refuse') log.error({ upstream, why: event.why }, 'the limit store is lost: calls are refused until it is there again')
   else if (event.replicas === 0) log.error({ upstream, why: event.why }, 'the limit store was never reached and limits.store.redis.replicas does not say how many gates there are: calls are refused')
   else log.error({ upstream, why: event.why, replicas: event.replicas }, 'the limit store is lost: this gate goes by its share of the limits')

@@ -8,6 +8,7 @@ import type { LongRequests } from './long-requests.js'
 import type { Metrics } from './metrics.js'
 import type { Outbox } from './outbox.js'
 import type { Shedding } from './loop-delay.js'
+import type { Places } from './places.js'
 import type { Shares } from './shares.js'
 import type { Snapshot } from './snapshot.js'
 import type { Telemetry } from './telemetry.js'
@@ -37,7 +38,7 @@ export interface Road {
   /** bytes of request bodies in memory, by client */
   readonly bodies: Shares
   /** calls in flight, by upstream and client */
-  readonly calls: Shares
+  readonly calls: Places
   /** whom the event loop is too late for */
   readonly shedding: () => Shedding
   /** absent: nobody asks for traces */

@@ -12,7 +12,9 @@ export function signInName ({ operation, body, judgedBody }: GateExchange): stri
   if (!BY_NAME.has(operation!.template) || body === undefined || body.length === 0) return undefined
   const value = judgedBody?.kind === 'json' ? judgedBody.value : parsed(body)
   const name = typeof value === 'object' && value !== null && Object.hasOwn(value, 'username') ? (value as { username: unknown }).username : undefined
-  return typeof name === 'string' && name !== '' ? hash('sha256', name.trim().toLowerCase(), 'base64url').slice(0, 22) : undefined
+  // A JSON reader that wants a text takes a number for one.
+  const text = typeof name === 'number' ? String(name) : name
+  return typeof text === 'string' && text !== '' ? hash('sha256', text.trim().toLowerCase(), 'base64url').slice(0, 22) : undefined
 }
 
 /** No rule judges the body here, so it need not be JSON. */

@@ -33,19 +33,30 @@ export async function travel (road: Road, exchange: GateExchange, request: Incom
   const reading = declaresBody(request) ? readBody(request, response, exchange.snapshot.bodyLimitBytes, new BodyMemory(road.bodies, exchange.client!.id, exchange.snapshot.bodyMemoryBytes)) : NO_BODY
   let unsent: (() => void) | undefined
   let refusal = takeBody(exchange, request, reading instanceof Promise ? await reading : reading) ?? lacksScope(exchange)
+  const patience = patienceOf(road, exchange, response)
+  const caller = `${exchange.policy!.upstream} ${exchange.client!.id}`
+  let placed = false
   // One pass; a second when a complete answer has proved that Okta refused before it executed anything. It spends budget.
   for (let again = refusal === undefined && !exchange.aborted; again;) {
     exchange.stage = 'admit'
-    const asked = reserve(road, exchange, response)
+    const asked = reserve(road, exchange, patience)
     const admission = asked instanceof Promise ? await asked : asked
     const ticket = admitted(road, exchange, admission, response)
     if (ticket === undefined || isRejection(ticket)) { refusal = ticket; break }
+    placed ||= takesPlace(road, exchange, caller)
+    if (!placed) {
+      road.limits.cancel(ticket, road.steadyNow())
+      placed = patience.untilMs !== undefined && await road.calls.wait(caller, { untilMs: patience.untilMs, left: () => response.destroyed })
+      // With its place it asks for allowance once more: what it had is not held while it waits.
+      if (placed) continue
+      if (response.destroyed) exchange.aborted = true
+      else refusal = reject('concurrency', { causes: ['this client has its share of the calls in flight'] })
+      break
+    }
     if (exchange.proof !== undefined) {
       refusal = await consumeProof(road, exchange)
       if (refusal !== undefined) { road.limits.cancel(ticket, road.steadyNow()); break }
     }
-    const caller = `${exchange.policy!.upstream} ${exchange.client!.id}`
-    if (!takesSlot(road, exchange, caller)) { refusal = reject('concurrency', { causes: ['this client has its share of the calls in flight'] }); road.limits.cancel(ticket, road.steadyNow()); break }
     try {
       exchange.stage = 'forward'
       // A write is on record before it is made: what the gate can't remember, it does not do.
@@ -63,9 +74,11 @@ export async function travel (road: Road, exchange: GateExchange, request: Incom
       if (result.kind === 'answered') unsent = result.send
       if (again) exchange.resent = true
     } finally {
-      road.calls.giveBack(caller, 1)
+      placed = false
+      road.calls.giveBack(caller)
     }
   }
+  if (placed) road.calls.giveBack(caller)
   if (refusal !== undefined) {
     exchange.rejection = refusal
     if (!exchange.aborted) {
@@ -106,19 +119,25 @@ function admitted (road: Road, exchange: GateExchange, admission: Admission, res
 }
 
 /** A client whose calls hang, or who reads slowly, leaves slots to the others. */
-function takesSlot (road: Road, { snapshot, policy }: GateExchange, caller: string): boolean {
-  return road.calls.take(caller, 1, Infinity, snapshot.upstreams.get(policy!.upstream)!.callsPerClient)
+function takesPlace (road: Road, { snapshot, policy }: GateExchange, caller: string): boolean {
+  return road.calls.take(caller, snapshot.upstreams.get(policy!.upstream)!.callsPerClient)
 }
 
-/** Tells a call that waits for its turn that its client has left. */
-class Departure {
+/** How long a call may wait for its turn, and whether its client has left meanwhile. */
+class Patience {
   readonly #response: ServerResponse
 
-  constructor (response: ServerResponse) {
+  /** @param untilMs on the limits' clock; absent: it does not wait */
+  constructor (response: ServerResponse, readonly untilMs: number | undefined) {
     this.#response = response
   }
 
   get aborted (): boolean { return this.#response.destroyed }
+}
+
+function patienceOf (road: Road, { rule, policy }: GateExchange, response: ServerResponse): Patience {
+  const waitMs = rule?.waitMs ?? policy!.waitMs
+  return new Patience(response, waitMs === undefined ? undefined : road.steadyNow() + waitMs)
 }
 
 /** Once per request, after the limits have admitted it: Okta's Node SDK sends the same proof again after a 429. */
@@ -135,8 +154,9 @@ async function consumeProof (road: Road, exchange: GateExchange): Promise<Reject
   }
 }
 
-function reserve (road: Road, exchange: GateExchange, response: ServerResponse): Admission | Promise<Admission> {
+function reserve (road: Road, exchange: GateExchange, patience: Patience): Admission | Promise<Admission> {
   const { snapshot, policy, rule, operation } = exchange
+  const now = road.steadyNow()
   return road.limits.reserve({
     plan: snapshot.upstreams.get(policy!.upstream)!.plans[operation!.index]!,
     credential: rule!.credential,
@@ -146,9 +166,9 @@ function reserve (road: Road, exchange: GateExchange, response: ServerResponse):
     floor: policy!.reserve === 0 ? undefined : policy!.reserve,
     level: policy!.level,
     user: signInName(exchange),
-    waitMs: rule!.waitMs ?? policy!.waitMs,
-    signal: new Departure(response)
-  }, road.steadyNow())
+    waitMs: patience.untilMs === undefined ? undefined : Math.max(0, patience.untilMs - now),
+    signal: patience
+  }, now)
 }
 
 function send (road: Road, exchange: GateExchange, ticket: Ticket, request: IncomingMessage, response: ServerResponse): Promise<ForwardResult> {

@@ -43,7 +43,9 @@ export async function unusableSecrets (config: Config, secrets: ReadonlyMap<Secr
 }
 
 function isStoreUrl (text: string): boolean {
-  return URL.canParse(text) && ['redis:', 'rediss:'].includes(new URL(text).protocol) && new URL(text).hostname !== ''
+  if (!URL.canParse(text)) return false
+  const { protocol, hostname, pathname, search, hash } = new URL(text)
+  return ['redis:', 'rediss:'].includes(protocol) && hostname !== '' && /^(?:\/\d{0,5})?$/.test(pathname) && search === '' && hash === ''
 }
 
 function isEd25519 (key: Secret): boolean {

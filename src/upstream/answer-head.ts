@@ -129,14 +129,19 @@ export function filterAnswer (raw: readonly Buffer[], rewrites: LocationRewrites
       case CHALLENGE: head.challenge ??= value; break
       case DATE: head.date ??= value; break
       case REQUEST_ID: head.oktaRequestId ??= value; break
-      case RATE_LIMIT: rate.limit ??= value; break
-      case RATE_REMAINING: rate.remaining ??= value; break
-      case RATE_RESET: rate.reset ??= value; break
+      case RATE_LIMIT: rate.limit = joined(rate.limit, value); break
+      case RATE_REMAINING: rate.remaining = joined(rate.remaining, value); break
+      case RATE_RESET: rate.reset = joined(rate.reset, value); break
     }
     if (!CONTROL.test(value)) lines.push(name, value)
   }
   if (chunked && head.lengthAt >= 0) return undefined
   return nominated === undefined ? head : withoutNominated(head, nominated)
+}
+
+/** A line that came before says something else, or the same twice: nobody can tell which applies (limits/headers.ts). */
+function joined (before: string | undefined, value: string): string {
+  return before === undefined ? value : `${before}, ${value}`
 }
 
 /** Header names in a Connection line, other than the two options that every server sends. */

@@ -21,12 +21,14 @@ class Gate {
   readonly store: SharedStore
   readonly events: StoreEvent[] = []
   readonly errors: string[] = []
+  readonly line: ReturnType<typeof createLine>
   readonly #beat: NodeJS.Timeout
 
   constructor (t: Test, address: Partial<RedisAddress> & { url: string }, readonly aheadMs = 0) {
     const clock = (): number => performance.timeOrigin + performance.now() + aheadMs
+    this.line = createLine({ commandTimeoutMs: 1000, prefix: 'narrowgate:', ...address }, error => { this.errors.push(error.message) })
     this.store = new SharedStore({
-      line: createLine({ commandTimeoutMs: 1000, prefix: 'narrowgate:', ...address }, error => { this.errors.push(error.message) }),
+      line: this.line,
       gate: `g${Math.random()}`,
       later: (ms, run) => { setTimeout(() => { run(clock()) }, ms).unref() },
       soon: setImmediate,
@@ -124,8 +126,11 @@ t.test('an ACL user needs the keys and the commands of the documents, and no mor
   t.equal(await gate.used('default'), 2)
   t.strictSame([gate.errors, said], [[], []], 'nothing is refused')
   const other = new Gate(t, { url: `redis://narrowgate:${encodeURIComponent('se:cr@t')}@127.0.0.1:${server.port}`, prefix: 'elsewhere:' })
+  t.notOk(await other.line.connected(1000))
   await other.store.ready(['default'])
   t.equal(other.state('default'), 'share', 'other keys are closed')
+  t.match(other.store.status(), [{ why: /NOPERM/ }], 'and it says so')
+  t.match(other.events, [{ kind: 'lost', why: /NOPERM/ }], 'at once, and not that there was no connection yet')
 })
 
 t.test('time is the server\'s: gates whose clocks are an hour apart count together', { skip }, async t => {

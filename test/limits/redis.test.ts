@@ -170,7 +170,7 @@ t.test('without the store each gate spends half of its share of what it last saw
   for (let i = 0; i < 6; i++) await gates.make(0, of)
   await gates.beat()
   await gates.lose()
-  t.same(gates.stores.map(one => one.status()), [[{ upstream: 'default', state: 'share', replicas: 2, lostSince: START, losses: 1 }], [{ upstream: 'default', state: 'share', replicas: 2, lostSince: START, losses: 1 }]])
+  t.same(gates.stores.map(one => one.status()), [[{ upstream: 'default', state: 'share', replicas: 2, lostSince: START, why: 'no answer in time', losses: 1 }], [{ upstream: 'default', state: 'share', replicas: 2, lostSince: START, why: 'no answer in time', losses: 1 }]])
   t.match(gates.events, [{ kind: 'lost', replicas: 2 }, { kind: 'lost', replicas: 2 }])
   // 32 of 40 are unused: 16 a gate, half of it.
   t.equal(await gates.drain(0, of), 8)
@@ -273,6 +273,18 @@ async function flushed (prefix: string): Promise<void> {
 }
 
 t.test('every key ends by itself', async t => {
+  // One that tells an emptied store what it did, and does no more; and a sign-in whose answer comes after its name's lease.
+  const gates = new Gates(['a', 'b'])
+  await gates.ready()
+  await gates.make(0, call(plan()))
+  const slow = ticketOf(await gates.reserve(1, call(plan({ bucket: '/slow' }), { user: 'slow' })))
+  await gates.lose()
+  await flushed(gates.prefix)
+  gates.road.broken = false
+  await gates.beat()
+  await gates.beat()
+  gates.stores[1]!.settle(slow, SILENT, gates.clock.now)
+  await gates.beat()
   const { Redis } = await import('ioredis')
   const admin = new Redis(redis.url)
   const keys = await admin.keys('*')

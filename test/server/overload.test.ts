@@ -135,6 +135,35 @@ t.test('a client whose calls hang leaves half of the slots to the others', async
   t.ok(await until(async () => (await rig.ask(request(LIST, hanging.key))).status === 200), 'slots come back')
 })
 
+t.test('a client that may wait gets its next place in order, and leaves the queue when it hangs up', async t => {
+  const held: Array<() => void> = []
+  stub.answer = (_, socket) => { held.push(() => { socket.write(respond(200)) }) }
+  const [patient, other] = [client('patient', 'wait: { upToMs: 60000 }\nallow: [{ operation: listUsers, query: any }, { operation: listGroups, wait: { upToMs: 300 } }]'), client('other', 'allow: [listUsers]')]
+  const rig = await startRig(t, { org: stub.origin, policies: { 'patient.yaml': patient.text, 'other.yaml': other.text.replace('[listUsers]', '[{ operation: listUsers }]') }, limits: NO_LIMITS.replace('concurrency: 1000', 'concurrency: 20, clientConcurrency: 20%') })
+  const from = stub.requests.length
+  const sent = (): string[] => stub.requests.slice(from).map(({ target }) => target.slice(-1))
+  const asked = Array.from('ab', async letter => await rig.ask(request(`${LIST}?q=${letter}`, patient.key)))
+  t.ok(await until(() => held.length === 1), 'the first call of a bucket goes alone')
+  held.shift()!()
+  t.ok(await until(() => held.length === 1))
+  const more: Array<Promise<unknown>> = []
+  const gone = await rig.open()
+  for (const letter of 'cde') {
+    if (letter === 'd') gone.send(request(`${LIST}?q=x`, patient.key))
+    more.push(rig.ask(request(`${LIST}?q=${letter}`, patient.key)))
+    await later(50)
+  }
+  t.ok(await until(() => held.length === 2), 'two places')
+  const impatient = await rig.ask(request('GET /api/v1/groups', patient.key))
+  t.match([impatient.status, impatient.error.errorCauses], [429, [{ errorSummary: /share of the calls in flight/ }]], 'its wait was too short')
+  gone.destroy()
+  t.ok(await until(async () => /narrowgate_waited\{outcome="left"\} 1/.test((await rig.admin('/metrics')).text)), 'who hangs up leaves')
+  for (let i = 0; i < 4; i++) { t.ok(await until(() => held.length > 0)); held.shift()!() }
+  for (const answer of await Promise.all([...asked, ...more])) t.match(answer, { status: 200 })
+  t.strictSame(sent(), ['a', 'b', 'c', 'd', 'e'])
+  stub.answer = usual
+})
+
 t.test('an event loop that stays late refuses strangers first, then everyone', async t => {
   const rig = await startRig(t, { org: stub.origin, policies, listen: 'shedAfterMs: 30' })
   let turn = 0

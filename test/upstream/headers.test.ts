@@ -101,4 +101,5 @@ t.test('an answer whose length is uncertain is none', async t => {
 t.test('the facts for the limiter are read on the way', async t => {
   const head = filterAnswer(raw('x-rate-limit-limit', '600', 'X-Rate-Limit-Remaining', '599', 'X-RATE-LIMIT-RESET', '1700000000', 'Date', 'd', 'X-Okta-Request-Id', 'aZ', 'Content-Encoding', 'gzip'), keep)
   t.match(head, { rate: { limit: '600', remaining: '599', reset: '1700000000' }, date: 'd', oktaRequestId: 'aZ', contentEncoding: 'gzip' })
+  t.match(filterAnswer(raw('X-Rate-Limit-Limit', '600', 'X-Rate-Limit-Limit', '5'), keep), { rate: { limit: '600, 5' } }, 'two lines: which applies nobody knows')
 })
