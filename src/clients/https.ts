@@ -47,7 +47,11 @@ export function fetchIssuerKeys ({ issuer, jwksUrl, allowPrivateNetwork, ca }: I
       if (size > MAX_BYTES) { answer.body.destroy(); throw new Error('answered more than 256 kB') }
       pieces.push(piece)
     }
-    return JSON.parse(Buffer.concat(pieces).toString('utf8'))
+    try {
+      return JSON.parse(Buffer.concat(pieces).toString('utf8'))
+    } catch {
+      throw new Error('answered no JSON') // node's own message repeats the text
+    }
   }
 
   async function discover (): Promise<string> {

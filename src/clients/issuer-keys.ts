@@ -15,43 +15,59 @@ export interface IssuerKeys {
 }
 
 const FRESH_MS = 3_600_000
-/** An unknown `kid` is anybody's to send: it fetches at most this often. */
+/** An unknown `kid` is anybody's to send, and an issuer that is down is not asked at once again: at most this often. */
 const COOL_DOWN_MS = 30_000
+
+/** What became of a fetch, for the operators' log: only changes are told. */
+export type IssuerTold = (failure: string | undefined, keysKept: number) => void
 
 /** @param keys known from a file: nothing is fetched then */
 export function fixedIssuerKeys (keys: readonly PublicKey[]): IssuerKeys {
   return { for: async () => keys, status: { keys: keys.length } }
 }
 
-/** Single flight: however many calls wait, one request goes out. */
-export function createIssuerKeys (fetchKeys: FetchKeys, freshMs = FRESH_MS, coolDownMs = COOL_DOWN_MS): IssuerKeys {
+/**
+ * Single flight: however many calls wait, one request goes out. The first unknown `kid` fetches at once, however new
+ * the keys are: an issuer may have changed them since; the next ones have to wait.
+ *
+ * @param told hears of a failure when it is the first or another one, and when the keys have come again
+ */
+export function createIssuerKeys (fetchKeys: FetchKeys, freshMs = FRESH_MS, coolDownMs = COOL_DOWN_MS, told: IssuerTold = () => {}): IssuerKeys {
   let keys: readonly PublicKey[] = []
   let fetchedAt: number | undefined
-  let attemptedAt: number | undefined
+  let failedAt: number | undefined
+  let unknownAt: number | undefined
   let failure: string | undefined
   let flight: Promise<void> | undefined
 
   async function refresh (now: number): Promise<void> {
-    attemptedAt = now
+    const before = failure
     try {
       keys = await fetchKeys()
       fetchedAt = now
+      failedAt = undefined
       failure = undefined
     } catch (error) {
+      failedAt = now
       failure = error instanceof Error ? error.message : 'failed'
     } finally {
       flight = undefined
     }
+    if (failure !== before) told(failure, keys.length)
   }
 
-  const cooled = (now: number): boolean => attemptedAt === undefined || now - attemptedAt >= coolDownMs || now < attemptedAt
+  const cooled = (since: number | undefined, now: number): boolean => since === undefined || now - since >= coolDownMs || now < since
 
   return {
     get status () { return { keys: keys.length, fetchedAt, failure } },
     async for (kid, now) {
       const known = keys.length > 0 && (kid === undefined || keys.some(key => key.kid === kid))
       const old = fetchedAt === undefined || now - fetchedAt >= freshMs
-      if (flight === undefined && (!known || old) && cooled(now)) flight = refresh(now)
+      const wanted = old || (!known && cooled(unknownAt, now))
+      if (flight === undefined && wanted && cooled(failedAt, now)) {
+        if (!old) unknownAt = now
+        flight = refresh(now)
+      }
       // Keys that are merely old are good enough for this call.
       if (flight !== undefined && !known) await flight
       return keys

@@ -2,6 +2,7 @@ import { X509Certificate } from 'node:crypto'
 import type { Client } from '../domain/client.js'
 import { reject, type Rejection } from '../domain/rejection.js'
 import { Remembered } from './remembered.js'
+import { issuedAs, type IssuedAs } from './revocation.js'
 
 /** What a client's certificate has to say: an entry `mtls` of its policy, exactly one of the three. */
 export interface CertificateClient {
@@ -20,6 +21,8 @@ export interface Certificate {
   /** epoch milliseconds */
   readonly validFrom: number
   readonly validTo: number
+  /** what revocation lists know it by */
+  readonly issued: IssuedAs
 }
 
 /** Reads a certificate. The same few come again and again behind a balancer. */
@@ -63,7 +66,8 @@ function describe (certificate: X509Certificate): Certificate {
     uris: of('URI:'),
     dns: of('DNS:').map(name => name.toLowerCase()),
     validFrom: Date.parse(certificate.validFrom),
-    validTo: Date.parse(certificate.validTo)
+    validTo: Date.parse(certificate.validTo),
+    issued: issuedAs(certificate.raw)
   }
 }
 
@@ -80,7 +84,7 @@ function splitNames (text: string): string[] {
 export interface CertificateIndex {
   readonly size: number
   /** @returns the client, or `bad_credential`: none, two, or out of its time */
-  identify (certificate: Certificate, now: number): Client | Rejection
+  identify (certificate: Omit<Certificate, 'issued'>, now: number): Client | Rejection
 }
 
 /** @param entries of all policies */

@@ -3,7 +3,7 @@ export const TOKEN_PATH = '/oauth2/v1/token'
 
 /**
  * True when a text names the token endpoint: `publicUrl` decides, never the Host header. Tolerated are what SDKs make
- * of a base URL: an explicit default port, and a double slash after a base URL that ends in one.
+ * of a base URL: an explicit default port, and a double slash after a base URL that ends in one. Dot segments are not.
  *
  * @param publicUrl origin without a trailing slash
  */
@@ -11,7 +11,7 @@ export function isTokenUrl (text: unknown, publicUrl: string): boolean {
   if (typeof text !== 'string') return false
   if (text === publicUrl + TOKEN_PATH) return true
   const url = URL.canParse(text) ? new URL(text) : undefined
-  return url !== undefined && url.username === '' && url.password === '' && url.search === '' && url.hash === '' && !/[\\\s]/.test(text) &&
+  return url !== undefined && url.username === '' && url.password === '' && !/[\\\s%?#]|\/\./.test(text) &&
     url.origin === publicUrl && (url.pathname === TOKEN_PATH || url.pathname === `/${TOKEN_PATH}`)
 }
 

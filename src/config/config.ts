@@ -75,6 +75,8 @@ export interface UpstreamConfig {
   readonly authnToken?: TokenConfig
   /** connections go through it; `authorization` is the text of the Proxy-Authorization header */
   readonly proxy?: { readonly url: string, readonly authorization?: SecretReference }
+  /** the gate asks this org who it is, and keeps its API tokens in use */
+  readonly ownCalls: boolean
   readonly timeouts: { readonly connectMs: number, readonly headersMs: number, readonly idleMs: number }
 }
 

@@ -232,6 +232,8 @@ function compileUpstream (name: string, written: WrittenUpstream, reference: Mak
     proxy: written.proxy === undefined
       ? undefined
       : { url: written.proxy.url, authorization: written.proxy.authorization === undefined ? undefined : reference(written.proxy.authorization, [...at, 'proxy', 'authorization']) },
+    // What an API token calls over plain http is a stub or a recording, which answers what it knows, in its order.
+    ownCalls: written.ownCalls ?? (written.org.startsWith('https:') || written.credential.serviceApp !== undefined),
     timeouts: written.timeouts
   }
 }

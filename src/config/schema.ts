@@ -81,6 +81,7 @@ const upstream = strict({
     url: Type.String({ format: 'egress-proxy' }),
     authorization: Type.Optional(reference)
   }, { description: 'an HTTP proxy that connections to Okta go through (CONNECT)' })),
+  ownCalls: Type.Optional(Type.Boolean({ description: 'whether the gate asks this org who it is, for self-protection, and keeps its API tokens in use; by default it does, but not with an API token over http://, which only a stand-in on this machine has' })),
   timeouts: withDefault({ connectMs: milliseconds(5_000), headersMs: milliseconds(60_000), idleMs: milliseconds(60_000) })
 })
 

@@ -33,7 +33,7 @@ export const rejections = {
   limits_unavailable: { status: 503, errorCode: 'E0000009', message: 'The gate cannot tell at the moment how much of the rate limit is left.' },
   concurrency: { status: 429, errorCode: 'E0000047', message: 'Too many calls are in flight at once.' },
   bucket_closed: { status: 429, errorCode: 'E0000047', message: 'Okta answered 429; the gate holds this bucket closed until it resets.' },
-  too_many_failures: { status: 429, errorCode: 'E0000047', message: 'Too many failed authentications from this address.' },
+  too_many_failures: { status: 429, errorCode: 'E0000047', message: 'Too many failed authentications: wait before the next attempt.' },
   upstream_credential: { status: 502, errorCode: 'E0000009', message: 'Okta refused the credential of the gate. Tell the operators of the gate.' },
   upstream_failed: { status: 502, errorCode: 'E0000009', message: 'Okta could not be reached or answered with something that is not HTTP.' },
   upstream_uncertain: { status: 502, errorCode: 'E0000009', message: 'The call was sent to Okta and no answer came: it may have been executed. Check before you repeat it.' },

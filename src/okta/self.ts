@@ -46,24 +46,39 @@ export function touchesGate (target: Judged, resolution: Resolution, self: GateS
       return 'the path names something of the gate\'s own'
     } else if (writes && self.bounds?.has(word) === true) {
       return 'the path names what bounds the gate\'s own rights'
-    } else if (writes && before === 'groups' && self.groups?.has(word) === true && segments[position + 1] === 'roles') {
-      return 'a role of this group would be a role of the gate\'s own user'
+    } else if (writes && before === 'groups' && self.groups?.has(word) === true && changesRights(segments[position + 1], resolution)) {
+      return 'what this group may do, the gate\'s own user may do'
     } else if (self.names !== undefined) {
       const mayRead = self.names.get(`${before}/${word}`)
       if (mayRead === false || (mayRead === true && writes)) return 'the path names something of the gate\'s own'
     }
     before = word
   }
-  return writes && known && target.query !== undefined && target.query.length > 0 ? queryTouches(target.query, self) : undefined
+  return known && target.query !== undefined && target.query.length > 0 && (writes || narrows(resolution)) ? queryTouches(target.query, self, writes) : undefined
 }
 
-function queryTouches (query: Target['query'], self: GateSelf): string | undefined {
-  const clientId = self.clientId?.toLowerCase()
+/** Lists that a query can narrow to one of the gate's own: what no path may name, no query may look up. */
+const LISTS = new Set(['/api/v1/users', '/api/v1/apps'])
+
+function narrows (resolution: Resolution): boolean {
+  return resolution.kind === 'operation' && LISTS.has(resolution.operation.template)
+}
+
+/** No id of Okta's is shorter than 20 characters; a login may be. */
+const SHORTEST_NAME = 4
+
+function queryTouches (query: Target['query'], self: GateSelf, writes: boolean): string | undefined {
   for (const { value } of query) {
-    const word = value.toLowerCase()
-    if (word === clientId || self.ids?.has(word) === true || self.bounds?.has(word) === true) return 'the query names something of the gate\'s own'
+    if (value.length < SHORTEST_NAME) continue
+    const text = value.toLowerCase()
+    if ((self.clientId !== undefined && text.includes(self.clientId.toLowerCase())) || holdsOneOf(text, self.ids) || self.names?.get(`users/${text}`) === false || (writes && holdsOneOf(text, self.bounds))) return 'the query names something of the gate\'s own'
   }
   return undefined
+}
+
+/** A role of a group is one of its members', and goes with the group. */
+function changesRights (next: string | undefined, resolution: Resolution): boolean {
+  return next === 'roles' || (next === undefined && resolution.kind === 'operation' && resolution.operation.method === 'DELETE')
 }
 
 function isDeclaredMe (resolution: Resolution, segment: string): boolean {
@@ -73,7 +88,11 @@ function isDeclaredMe (resolution: Resolution, segment: string): boolean {
 }
 
 /** Operations whose bodies say whom they are about: who may do what, who is limited to what, who signs in. */
-const ABOUT_PRINCIPALS = /^\/api\/v1\/(?:principal-rate-limits|iam|authn|groups\/rules)(?:\/|$)/
+const ABOUT_PRINCIPALS = /^\/(?:api\/v1\/(?:principal-rate-limits|iam|authn|groups\/(?:rules|[^/]+\/owners)|apps\/[^/]+\/users|identity-sources)|privileged-access|webauthn-registration)(?:\/|$)/
+/** Operations whose bodies give a role to users, groups and apps. */
+const GIVES_ROLES = /^\/api\/v1\/iam\/resource-sets\/[^/]+\/bindings(?:\/|$)/
+/** What is read alike, byte by byte, where it is ASCII. */
+const PLAIN_CHARSETS = new Set(['utf-8', 'utf8', 'us-ascii', 'iso-8859-1'])
 
 /** What bodyTouchesGate finds logins with: Okta may trim what it is given. */
 export function signInPattern (logins: readonly string[]): RegExp | undefined {
@@ -83,26 +102,55 @@ export function signInPattern (logins: readonly string[]): RegExp | undefined {
 
 /**
  * Says why the body of a call would touch the gate itself: it names one of its ids anywhere (a principal rate limit,
- * a member of a role's binding, a condition of a group rule), or begins a sign-in or recovery of the gate's own user.
- * Works on the bytes, not on parsed JSON: a repeated key can't hide a name, and escapes are undone first.
+ * a member of a role's binding, a condition of a group rule), gives a role to a group of the gate's own user, or begins
+ * a sign-in or recovery of that user. Works on the bytes, not on parsed JSON: a repeated key can't hide a name, and
+ * neither can an escape, or an encoding that a JSON parser finds out by itself (UTF-16, UTF-32: RFC 4627 section 3).
  *
  * @param body whole, as received
- * @param encoding its Content-Encoding
+ * @param headers its Content-Encoding and Content-Type
  */
-export function bodyTouchesGate (operation: Pick<Operation, 'template' | 'method'>, body: Buffer, encoding: string | undefined, self: GateSelf): string | undefined {
+export function bodyTouchesGate (operation: Pick<Operation, 'template' | 'method'>, body: Buffer, headers: BodyHeaders, self: GateSelf): string | undefined {
   if (body.length === 0 || (self.clientId === undefined && self.ids === undefined)) return undefined
+  const { template } = operation
+  const aboutPrincipals = ABOUT_PRINCIPALS.test(template)
+  const encoding = headers['content-encoding']
   if (encoding !== undefined && encoding !== '' && encoding.toLowerCase() !== 'identity') {
-    return ABOUT_PRINCIPALS.test(operation.template) ? 'the body is compressed, so it cannot be told whether it names something of the gate\'s own' : undefined
+    return aboutPrincipals ? 'the body is compressed, so it cannot be told whether it names something of the gate\'s own' : undefined
   }
-  const text = unescaped(body.toString('latin1')).toLowerCase()
+  if (aboutPrincipals && !isPlain(headers['content-type'])) return 'the body is not in UTF-8, so it cannot be told whether it names something of the gate\'s own'
+  const text = readable(body, aboutPrincipals)
   if (self.clientId !== undefined && text.includes(self.clientId.toLowerCase())) return 'the body names the gate\'s own service app'
-  for (const id of self.ids ?? []) if (holdsWord(text, id)) return 'the body names something of the gate\'s own'
-  return operation.template.startsWith('/api/v1/authn') && self.signIn?.test(text) === true ? 'the body signs in as the gate\'s own user' : undefined
+  if (holdsOneOf(text, self.ids)) return 'the body names something of the gate\'s own'
+  if (GIVES_ROLES.test(template)) {
+    if (holdsOneOf(text, self.groups)) return 'a role of this group would be a role of the gate\'s own user'
+    for (const [name, mayRead] of self.names ?? []) if (!mayRead && holdsWord(text, name)) return 'the body names something of the gate\'s own'
+    if (holdsWord(text, 'users/me')) return '"me" in the body stands for the owner of the gate\'s own credential'
+  }
+  return template.startsWith('/api/v1/authn') && self.signIn?.test(text) === true ? 'the body signs in as the gate\'s own user' : undefined
+}
+
+/** The headers that say how a body is to be read. */
+export interface BodyHeaders { readonly 'content-encoding'?: string, readonly 'content-type'?: string }
+
+function isPlain (contentType: string | undefined): boolean {
+  return [...(contentType ?? '').matchAll(/charset\s*=\s*["']?([^"';,\s]*)/gi)].every(([, charset]) => PLAIN_CHARSETS.has(charset!.toLowerCase()))
+}
+
+/** In lower case, without what separates ASCII letters in UTF-16 and UTF-32, and without escapes. @param url whether URLs in it count, whose own escapes hide letters, too */
+function readable (body: Buffer, url: boolean): string {
+  const bytes = body.toString('latin1')
+  const text = unescaped(body.includes(0) ? bytes.replaceAll('\0', '') : bytes)
+  return (url && text.includes('%') ? text.replace(/%([0-7][0-9a-fA-F])/g, (_, hex: string) => String.fromCharCode(parseInt(hex, 16))) : text).toLowerCase()
 }
 
 /** JSON's escapes: `\u0030` is `0`, and `\/` a slash. */
 function unescaped (text: string): string {
   return text.includes('\\') ? text.replace(/\\u([0-9a-fA-F]{4})|\\\//g, (_, hex: string | undefined) => hex === undefined ? '/' : String.fromCharCode(parseInt(hex, 16))) : text
+}
+
+function holdsOneOf (text: string, words: ReadonlySet<string> | undefined): boolean {
+  for (const word of words ?? []) if (holdsWord(text, word)) return true
+  return false
 }
 
 const WORD = /[\w.+@-]/

@@ -31,7 +31,7 @@ import { LongRequests } from './long-requests.js'
 import { LoopDelay } from './loop-delay.js'
 import { Metrics } from './metrics.js'
 import { buildProxy } from './proxy.js'
-import { TlsListener, tlsOf } from './listener-tls.js'
+import { revokedBy, TlsListener, tlsOf } from './listener-tls.js'
 import { Outbox } from './outbox.js'
 import { OwnAffairs } from './own-affairs.js'
 import { Places } from './places.js'
@@ -65,9 +65,11 @@ export interface GateOptions {
   readonly pollMs?: number
   /**
    * false: the gate calls Okta for nothing but tokens: it neither finds out who it is nor keeps idle tokens alive.
-   * Default: true unless an upstream is plain http, which only loopback addresses may be: an emulator, a stub.
+   * true: with every upstream. Default: as the configuration says.
    */
   readonly ownCalls?: boolean
+  /** how soon Okta is asked again who the gate is, milliseconds */
+  readonly learnAgainMs?: number
   /** this process is a worker: it serves what its primary hands it */
   readonly member?: Member
   /** of the loads before this one */
@@ -170,7 +172,7 @@ export class Gate {
     this.#config = loaded.config
     this.#keyUses = new KeyUses(this.#log)
     this.#delay = new LoopDelay(loaded.config.listen.shedAfterMs, () => performance.now())
-    this.#identities = new Identities(tokenKeys)
+    this.#identities = new Identities(tokenKeys, this.#log)
     const { member } = options
     this.#kept = new Limits(loaded.config, loaded.secrets, steadyNow, this.#log, options.line, member?.limits)
     this.#limits = this.#kept.store
@@ -179,7 +181,7 @@ export class Gate {
     this.#stores = stores
     this.#refresh = new SecretRefresh({ stores, onChange: () => { this.reload().catch(() => {}) }, clock: () => performance.now(), random: Math.random })
     this.#links = new Links({ now: Date.now, monotonic: () => performance.now(), after, random: Math.random }, this.#log, () => { if (member === undefined) this.#refresh.soon(); else member.refused() })
-    this.#own = new OwnAffairs({ log: this.#log, links: this.#links, limits: this.#limits, snapshot: () => this.#snapshot, steadyNow, ownCalls: member === undefined && (options.ownCalls ?? isRealOrg(loaded.config)), told: known => { this.#workers?.knows(known) }, noteUse: async () => { await this.#noteUse() } })
+    this.#own = new OwnAffairs({ log: this.#log, links: this.#links, limits: this.#limits, snapshot: () => this.#snapshot, steadyNow, ownCalls: member === undefined ? options.ownCalls : false, learnAgainMs: options.learnAgainMs, told: known => { this.#workers?.knows(known) }, noteUse: async () => { await this.#noteUse() } })
     this.#audit = audit
     const { telemetry } = loaded.config
     this.#telemetry = telemetry === undefined ? undefined : new Telemetry(telemetry, loaded.secrets, hostname(), version())
@@ -389,6 +391,7 @@ export class Gate {
       tokens,
       certificates,
       clientCertHeader: config.listen.clientCertHeader,
+      revoked: revokedBy(tlsOf(config, secrets)),
       policies: policies.clients,
       upstreams: upstreamsOf(config, links, policies),
       self: this.#own.self,
@@ -525,10 +528,6 @@ function seenOf ({ notes }: Limits, { tokens: { onStoreLoss } }: Config, log: Lo
 }
 
 /** An emulator or a stub on this machine has no account of the gate's to find out about. */
-function isRealOrg (config: Config): boolean {
-  return [...config.upstreams.values()].every(upstream => upstream.org.startsWith('https:'))
-}
-
 function upstreamsOf (config: Config, links: ReadonlyMap<string, UpstreamLink>, policies: PolicySet): Snapshot['upstreams'] {
   return new Map([...config.upstreams.values()].map(({ name, org, timeouts }) =>
     [name, composeUpstream(name, org, config.publicUrl, links.get(name)!, timeouts, config.limits, policies.catalog.operations, [...policies.clients.values()].filter(({ upstream }) => upstream === name).length)]))

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import type { Logger } from 'pino'
 import { createAccessTokens, TokenCache } from '../clients/access-token.js'
 import { createCallers, type Callers } from '../clients/callers.js'
 import { ProofKeys } from '../clients/dpop.js'
@@ -105,8 +106,13 @@ export class Identities {
   #issuers = new Map<string, HeldIssuer>()
   #nonces: { readonly keys: TokenKeys, readonly publicUrl: string, readonly nonces: Nonces } | undefined
 
+  readonly #log: Pick<Logger, 'warn' | 'info'>
+
   /** @param ephemeral signs tokens while the configuration names no key */
-  constructor (ephemeral: TokenKeys) { this.#ephemeral = ephemeral }
+  constructor (ephemeral: TokenKeys, log: Pick<Logger, 'warn' | 'info'>) {
+    this.#ephemeral = ephemeral
+    this.#log = log
+  }
 
   /** Issuers whose keys are fetched, and how that went. */
   * issuerStatus (): Iterable<{ issuer: string, status: IssuerKeys['status'] }> {
@@ -158,15 +164,19 @@ export class Identities {
       const text = JSON.stringify([config.jwks?.kind === 'url' ? config.jwks.url : config.jwks?.kind, config.allowPrivateNetwork, ca])
       const held = this.#issuers.get(config.issuer)
       const fixed = read.issuerKeys.get(config.issuer)
-      next.set(config.issuer, fixed !== undefined ? { text: '', keys: fixedIssuerKeys(fixed) } : held?.text === text ? held : { text, keys: openIssuer(config, ca) })
+      next.set(config.issuer, fixed !== undefined ? { text: '', keys: fixedIssuerKeys(fixed) } : held?.text === text ? held : { text, keys: openIssuer(config, ca, this.#log) })
     }
     this.#issuers = next
     return issuers.map(({ issuer, algorithms }) => ({ issuer, algorithms: new Set(algorithms), keys: next.get(issuer)!.keys }))
   }
 }
 
-function openIssuer ({ issuer, jwks, allowPrivateNetwork }: IssuerConfig, ca: string | undefined): IssuerKeys {
-  return createIssuerKeys(fetchIssuerKeys({ issuer, jwksUrl: jwks?.kind === 'url' ? jwks.url : undefined, allowPrivateNetwork, ca: ca === undefined ? undefined : [ca] }))
+function openIssuer ({ issuer, jwks, allowPrivateNetwork }: IssuerConfig, ca: string | undefined, log: Pick<Logger, 'warn' | 'info'>): IssuerKeys {
+  const fetchKeys = fetchIssuerKeys({ issuer, jwksUrl: jwks?.kind === 'url' ? jwks.url : undefined, allowPrivateNetwork, ca: ca === undefined ? undefined : [ca] })
+  return createIssuerKeys(fetchKeys, undefined, undefined, (failure, kept) => {
+    if (failure === undefined) log.info({ issuer, keys: kept }, 'the keys of this issuer could be fetched again')
+    else log.warn({ issuer, failure, kept }, kept === 0 ? 'the keys of this issuer could not be fetched: its tokens are refused' : 'the keys of this issuer could not be fetched: the last ones stay in force')
+  })
 }
 
 function scopesOfPolicy (policies: PolicySet, client: string): ReadonlySet<string> {

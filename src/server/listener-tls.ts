@@ -1,5 +1,6 @@
 import { hash, X509Certificate } from 'node:crypto'
 import { createSecureContext, type SecureContextOptions, type Server, type TLSSocket } from 'node:tls'
+import { readRevocationLists, type RevocationLists } from '../clients/revocation.js'
 import type { Config, SecretReference } from '../config/config.js'
 import type { Secret } from '../domain/secret.js'
 import { ownerOf } from './connection.js'
@@ -32,6 +33,11 @@ export function contextOf ({ cert, key, ca, crl }: ListenerTls): SecureContextOp
 /** The lists of a PEM file, each by itself: node reads one list of a text, and a chain needs one of each of its authorities. */
 export function revocationLists (pem: string): string[] {
   return pem.match(/-----BEGIN X509 CRL-----[^-]+-----END X509 CRL-----/g) ?? []
+}
+
+/** What certificates that a balancer passes on are looked up in. Undefined: no list is configured. @throws for what is none */
+export function revokedBy (tls: ListenerTls | undefined): RevocationLists | undefined {
+  return tls?.crl === undefined ? undefined : readRevocationLists(revocationLists(tls.crl))
 }
 
 /** True when a listener can work with all of it together: a certificate that does not fit its key is found here. */

@@ -20,8 +20,10 @@ export interface OwnAffairsParts {
   readonly limits: LimitStore
   readonly snapshot: () => Snapshot
   readonly steadyNow: () => number
-  /** false: the gate calls Okta for nothing but tokens */
-  readonly ownCalls: boolean
+  /** false: the gate calls Okta for nothing but tokens; undefined: as the configuration says of each upstream */
+  readonly ownCalls: boolean | undefined
+  /** how soon Okta is asked again, milliseconds */
+  readonly learnAgainMs?: number
   /** hears who the gate is whenever more is known of it */
   readonly told?: (known: KnownIdentities) => void
   /** notes which API tokens other processes of this gate have used; before each look at idle ones but the first */
@@ -35,15 +37,21 @@ export class OwnAffairs {
   readonly #caretaker: Caretaker
   #expiries: readonly Expiry[] = []
   #learntAt = -Infinity
+  /** upstreams that are asked */
+  #asked = new Set<string>()
   #rounds: NodeJS.Timeout | undefined
+  #again: NodeJS.Timeout | undefined
+  #closed = false
+  /** upstreams of which it was said whether they are asked */
+  readonly #told = new Set<string>()
 
   constructor (parts: OwnAffairsParts) {
-    const { log, links, ownCalls } = parts
+    const { log, links } = parts
     this.#parts = parts
     this.self = new SelfKeeper(log, parts.told)
     this.#caretaker = new Caretaker({
       log,
-      tokens: () => ownCalls ? links.tokens() : [],
+      tokens: () => [...links.tokens()].filter(({ upstream }) => this.#asked.has(upstream)),
       expiries: () => this.#expiries,
       use: async (upstream, { presented }) => (await this.#call(upstream, 'getUser', '/api/v1/users/me', presented))?.status
     })
@@ -54,16 +62,36 @@ export class OwnAffairs {
   /** What a new configuration says of it, without asking anybody. */
   renew (config: Config, secrets: ReadonlyMap<SecretReference, Secret>, policies: Iterable<CompiledPolicy>): void {
     this.self.renew(config)
+    const before = this.#asked
+    this.#asked = new Set([...config.upstreams.values()].filter(upstream => this.#parts.ownCalls ?? upstream.ownCalls).map(({ name }) => name))
+    for (const { name, ownCalls } of config.upstreams.values()) {
+      if (this.#parts.ownCalls === undefined && !ownCalls && (before.has(name) || !this.#told.has(name))) this.#parts.log.warn({ upstream: name }, 'the gate does not ask this org who it is: calls that name its own user, token, zones and roles are not refused (ownCalls)')
+      this.#told.add(name)
+    }
     this.#expiries = expiriesOf(config, secrets, policies)
   }
 
-  /** Asks Okta who the gate is; not more often than once a minute, however often files change. Never rejects. */
+  /**
+   * Asks Okta who the gate is; not more often than once a minute, however often files change. What had to wait, and
+   * what Okta has not answered, is asked a minute later. Never rejects.
+   */
   async learn (): Promise<void> {
-    const now = performance.now()
-    if (!this.#parts.ownCalls || now - this.#learntAt < LEARN_AGAIN_MS) return
-    this.#learntAt = now
-    const credentials = [...this.#parts.links.own()].map(own => ({ ...own, call: (operation: string, target: string) => this.#call(own.upstream, operation, target, own.provider) }))
-    await this.self.learn(credentials)
+    if (this.#asked.size === 0 || this.#closed) return
+    const pause = this.#parts.learnAgainMs ?? LEARN_AGAIN_MS
+    const wait = this.#learntAt + pause - performance.now()
+    if (wait > 0) { this.#learnIn(wait); return }
+    this.#learntAt = performance.now()
+    const credentials = [...this.#parts.links.own()].filter(({ upstream }) => this.#asked.has(upstream))
+      .map(own => ({ ...own, call: (operation: string, target: string) => this.#call(own.upstream, operation, target, own.provider) }))
+    if (!await this.self.learn(credentials)) this.#learnIn(pause)
+  }
+
+  #learnIn (ms: number): void {
+    if (this.#closed) return
+    this.#again ??= setTimeout(() => {
+      this.#again = undefined
+      this.learn().catch(() => {})
+    }, ms).unref()
   }
 
   /** From now on hourly. The first look has to come after the first `learn`: that one uses the tokens. */
@@ -77,7 +105,11 @@ export class OwnAffairs {
     this.#rounds = setInterval(() => { round().then(look, look) }, ROUND_MS).unref()
   }
 
-  close (): void { clearInterval(this.#rounds) }
+  close (): void {
+    this.#closed = true
+    clearInterval(this.#rounds)
+    clearTimeout(this.#again)
+  }
 
   async #call (upstream: string, operation: string, target: string, credential: CredentialProvider | PresentedCredential): Promise<OwnAnswer | undefined> {
     const { links, limits, snapshot, steadyNow } = this.#parts

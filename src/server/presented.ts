@@ -3,7 +3,7 @@ import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import type { Presented } from '../clients/callers.js'
 import type { Certificate } from '../clients/mtls.js'
-import { reject, type Rejection } from '../domain/rejection.js'
+import { isRejection, reject, type Rejection } from '../domain/rejection.js'
 import { isOutdated } from './listener-tls.js'
 import type { GateExchange, RawRequest } from './stages.js'
 
@@ -29,14 +29,18 @@ export class PresentedCall implements Presented {
 
   /**
    * Of the connection itself when its authority is known to the listener and its revocation list does not name it;
-   * from a trusted proxy that ends TLS the one that it saw, and never the proxy's own (RFC 9440 section 2).
+   * from a trusted proxy that ends TLS the one that it saw, and never the proxy's own (RFC 9440 section 2); the proxy
+   * has verified it, but the list is looked at here, too.
    */
   certificate (): Certificate | Rejection | undefined {
-    const { certificates, clientCertHeader, trustedProxies } = this.#exchange.snapshot
+    const { certificates, clientCertHeader, trustedProxies, revoked } = this.#exchange.snapshot
     if (certificates === undefined || this.#socket === undefined) return undefined
     if (clientCertHeader === true && trustedProxies?.contains(this.#socket.remoteAddress ?? '') === true) {
       const header = textOf(this.#headers['client-cert'])
-      return header === undefined ? undefined : certificates.fromHeader(header) ?? reject('bad_credential', { causes: ['the Client-Cert header holds no certificate'] })
+      if (header === undefined) return undefined
+      const passedOn = certificates.fromHeader(header) ?? reject('bad_credential', { causes: ['the Client-Cert header holds no certificate'] })
+      const revocation = isRejection(passedOn) ? undefined : revoked?.whyNot(passedOn.issued, this.#exchange.time)
+      return revocation === undefined ? passedOn : reject('bad_credential', { causes: [revocation], detail: `Client-Cert: ${revocation}` })
     }
     const socket = this.#socket as Partial<TLSSocket>
     const certificate = socket.getPeerX509Certificate?.()

@@ -17,7 +17,7 @@ import { recordEvent } from './record.js'
 import { newRequestId } from './request-ids.js'
 import { sourceOf } from './source.js'
 import { judgeCall, readTarget, type GateExchange } from './stages.js'
-import { answerToken, isTokenCall } from './token.js'
+import { answerToken, refuseOtherMethod, isTokenCall } from './token.js'
 import { travel } from './travel.js'
 
 declare module 'fastify' {
@@ -70,7 +70,7 @@ export function buildProxy (road: Road, log: Logger, caps: ListenerCaps, tls?: L
     request.exchange = exchange
     road.long.begin(exchange)
     if (declaresBody(request.raw)) noteArriving(request.raw, reply.raw, exchange)
-    const early = gateIsShut(road, exchange, caps) ?? readTarget(exchange, request.raw)
+    const early = gateIsShut(road, exchange, caps) ?? readTarget(exchange, request.raw) ?? refuseOtherMethod(exchange)
     const shedsStrangers = road.shedding() !== 'none'
     if (early === undefined && !shedsStrangers && isTokenCall(exchange)) {
       reply.hijack()

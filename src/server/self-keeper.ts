@@ -25,6 +25,8 @@ export class SelfKeeper implements GateSelf {
   readonly #log: Logger
   #identities = new Map<string, Identity>()
   #self: GateSelf = {}
+  /** what the log was told, by upstream and kind of credential */
+  readonly #said = new Map<string, string>()
 
   readonly #told: (known: KnownIdentities) => void
 
@@ -60,22 +62,28 @@ export class SelfKeeper implements GateSelf {
     this.#put(next)
   }
 
-  /** Asks Okta about each credential, side by side. Never rejects. */
-  async learn (credentials: Iterable<OwnCredential & { readonly kind: 'upstream' | 'authnToken' }>): Promise<void> {
-    await Promise.all([...credentials].map(async credential => { await this.#learnOne(credential, `${credential.upstream} ${credential.kind}`) }))
+  /** Asks Okta about each credential, side by side. Never rejects. @returns false when Okta has not answered all, and may do so later */
+  async learn (credentials: Iterable<OwnCredential & { readonly kind: 'upstream' | 'authnToken' }>): Promise<boolean> {
+    const answered = await Promise.all([...credentials].map(async credential => await this.#learnOne(credential, `${credential.upstream} ${credential.kind}`)))
+    return !answered.includes(false)
   }
 
-  async #learnOne ({ upstream, clientId, call }: OwnCredential, key: string): Promise<void> {
+  async #learnOne ({ upstream, clientId, call }: OwnCredential, key: string): Promise<boolean> {
+    let answered = true
     const ask: Ask = async (operation, target) => {
       const answer = await call(operation, target)
+      if (answer === undefined || isPassing(answer.status)) answered = false
       return answer?.status === 200 ? answer.json : undefined
     }
     const found = clientId === undefined ? await learnTokenOwner(ask) : await learnServiceApp(clientId, ask)
     const before = this.#identities.get(key)
-    if (found.ids.length === 0) { this.#log.warn({ upstream, credential: key }, 'the gate could not find out who it is behind this credential: it is asked again'); return }
+    if (found.ids.length === 0) { this.#log.warn({ upstream, credential: key }, 'the gate could not find out who it is behind this credential: it is asked again'); return answered }
     const now = found.unknown.length === 0 || before === undefined ? found : merge(before, found)
-    if (now.ids.join() !== before?.ids.join() || now.bounds.join() !== before.bounds.join()) this.#log.info({ upstream, credential: key, known: [...now.ids, ...now.bounds], unknown: now.unknown }, 'the gate knows itself: calls that would touch it are refused')
+    const known = JSON.stringify([now.ids, now.bounds, now.unknown])
+    if (this.#said.get(key) !== known) this.#log.info({ upstream, credential: key, known: [...now.ids, ...now.bounds], unknown: now.unknown }, 'the gate knows itself: calls that would touch it are refused')
+    this.#said.set(key, known)
     this.#put(new Map(this.#identities).set(key, now))
+    return answered
   }
 
   #put (identities: Map<string, Identity>): void {
@@ -83,6 +91,11 @@ export class SelfKeeper implements GateSelf {
     this.#self = selfOf(identities.values())
     this.#told(this.known)
   }
+}
+
+/** Ends by itself; a 401, 403 or 404 stays until somebody changes something. */
+function isPassing (status: number): boolean {
+  return status === 429 || status >= 500
 }
 
 /** What was known once is not forgotten because a call has failed today. */

@@ -2,6 +2,7 @@ import type { Callers } from '../clients/callers.js'
 import type { ClientIndex } from '../clients/identify.js'
 import type { Certificates } from '../clients/mtls.js'
 import type { NetworkList } from '../clients/networks.js'
+import type { RevocationLists } from '../clients/revocation.js'
 import type { Catalog } from '../okta/catalog.js'
 import type { GateSelf } from '../okta/self.js'
 import type { CompiledPolicy } from '../policy/compile.js'
@@ -25,6 +26,8 @@ export interface Snapshot {
   readonly certificates?: Certificates
   /** true: the Client-Cert header of trusted proxies is believed (RFC 9440) */
   readonly clientCertHeader?: boolean
+  /** what such certificates are looked up in; absent: there is no list */
+  readonly revoked?: RevocationLists
   readonly policies: ReadonlyMap<string, CompiledPolicy>
   readonly upstreams: ReadonlyMap<string, UpstreamRoad>
   /** what no policy may touch */

@@ -17,6 +17,13 @@ export function isTokenCall ({ method, target, snapshot }: GateExchange): boolea
   return method === 'POST' && target?.path === TOKEN_PATH && snapshot.tokens !== undefined
 }
 
+/** The token endpoint by another method. It asks nobody for a key, so this is said without one. */
+export function refuseOtherMethod (exchange: GateExchange): Rejection | undefined {
+  if (exchange.target?.path !== TOKEN_PATH || exchange.method === 'POST') return undefined
+  exchange.stage = 'operation'
+  return reject('method_not_allowed', { allow: ['POST'] })
+}
+
 /** `POST /oauth2/v1/token`: reads the form, lets the clients' room decide, answers and records. */
 export async function answerToken (road: Road, exchange: GateExchange, request: IncomingMessage, response: ServerResponse): Promise<void> {
   exchange.stage = 'identify'

@@ -96,7 +96,7 @@ function takeBody (exchange: GateExchange, request: IncomingMessage, body: Await
   if ('kind' in body) { exchange.aborted = true; return undefined }
   exchange.body = body
   exchange.bytesIn = body.length
-  const touched = bodyTouchesGate(exchange.operation!, body, request.headers['content-encoding'], exchange.snapshot.self)
+  const touched = bodyTouchesGate(exchange.operation!, body, request.headers, exchange.snapshot.self)
   if (touched !== undefined) return reject('self_protection', { causes: [touched] })
   const refusal = exchange.undecided ? judgeBody(exchange, request, body) : undefined
   if (exchange.policy!.mode === 'observe' || exchange.wouldDeny !== undefined) noteBodyPaths(exchange, request)

@@ -1,5 +1,6 @@
 import { createPrivateKey } from 'node:crypto'
 import { createSecureContext } from 'node:tls'
+import { readRevocationLists } from '../clients/revocation.js'
 import type { Config, SecretReference } from '../config/config.js'
 import type { Problem } from '../domain/problem.js'
 import type { Secret } from '../domain/secret.js'
@@ -70,6 +71,7 @@ function isRevocationList (text: string): boolean {
   const crl = revocationLists(text)
   try {
     createSecureContext({ crl })
+    readRevocationLists(crl)
     return crl.length > 0
   } catch {
     return false

@@ -93,7 +93,10 @@ t.test('a key from outside its networks is an event of its own; a revoked key st
   t.equal((await call(key)).status, 200)
   for (let i = 0; i < 3; i++) t.equal((await call(key, '192.0.2.1')).status, 403)
   t.match(await ask('192.0.2.1'), { status: 403, text: /access_denied/ }, 'at the token endpoint, too')
-  const events = (await rig.events(5)).slice(1)
+  const other = await rig.open()
+  other.send(request('GET /oauth2/v1/token'))
+  t.match(await other.answer(), { status: 405, lines: /Allow: POST/ }, 'which asks nobody for a key')
+  const events = (await rig.events(6)).slice(1)
   for (const event of events.slice(0, 3)) t.match(event, { reason: 'network', client: 'app', keyId: app.sha256.slice(0, 8), authentication: 'apiKey', source: '192.0.2.1', detail: /from outside its networks/ })
   t.match(events[3], { reason: 'network', client: 'app', authentication: 'privateKeyJwt', source: '192.0.2.1' })
   t.equal(rig.log().match(/key_outside_network/g)?.length, 2, 'the log says it once for each key and address')
@@ -128,11 +131,18 @@ t.test('TLS files are taken up while the gate runs: a certificate that is revoke
     org: stub.origin,
     policies: { 'mesh.yaml': client('mesh', 'allow: [{ operation: listUsers }]', ['mtls: { uri: spiffe://acme/mesh }']).text },
     files: { 'cert.pem': first.cert, 'key.pem': first.key, 'clients.pem': people.cert, 'crl.pem': makeCrl(people, []) },
-    listen: 'tls: { cert: { file: cert.pem }, key: { file: key.pem }, clientCa: { file: clients.pem }, crl: { file: crl.pem } }',
+    listen: 'tls: { cert: { file: cert.pem }, key: { file: key.pem }, clientCa: { file: clients.pem }, crl: { file: crl.pem } }, trustedProxies: [127.0.0.2/32], clientCertHeader: true',
     pollMs: 600_000
   })
   const call = async (agent: Agent | false, certificate: { cert: string, key: string }): Promise<number> => await new Promise((resolve, reject) => {
     httpsRequest({ host: '127.0.0.1', port: rig.port, path: '/api/v1/users', ca: authority.cert, cert: certificate.cert, key: certificate.key, agent }, answer => { answer.resume().once('end', () => { resolve(answer.statusCode!) }) }).on('error', reject).end()
+  })
+  const passedOn = async (certificate: { cert: string }): Promise<{ status: number, text: string }> => await new Promise((resolve, reject) => {
+    const headers = { 'Client-Cert': `:${certificate.cert.replace(/-----[^-]+-----|\n/g, '')}:` }
+    httpsRequest({ host: '127.0.0.1', port: rig.port, path: '/api/v1/users', ca: authority.cert, agent: false, localAddress: '127.0.0.2', headers }, answer => {
+      let text = ''
+      answer.on('data', chunk => { text += String(chunk) }).once('end', () => { resolve({ status: answer.statusCode!, text }) })
+    }).on('error', reject).end()
   })
   const served = async (): Promise<string> => await new Promise((resolve, reject) => {
     const socket = connect({ host: '127.0.0.1', port: rig.port, ca: authority.cert, servername: 'localhost' }, () => { resolve(socket.getPeerX509Certificate()!.fingerprint256); socket.destroy() })
@@ -142,6 +152,7 @@ t.test('TLS files are taken up while the gate runs: a certificate that is revoke
   t.teardown(() => { alive.destroy() })
   t.equal(await call(alive, lost), 200)
   t.equal(await call(alive, lost), 200)
+  t.equal((await passedOn(lost)).status, 200, 'as the balancer passes it on')
   const kept = Object.values(alive.freeSockets)[0]![0] as TLSSocket
   const session = await new Promise<Buffer>((resolve, reject) => {
     const socket = connect({ host: '127.0.0.1', port: rig.port, ca: authority.cert, servername: 'localhost', cert: lost.cert, key: lost.key, maxVersion: 'TLSv1.2' }, () => { resolve(socket.getSession()!); socket.end() })
@@ -164,6 +175,9 @@ t.test('TLS files are taken up while the gate runs: a certificate that is revoke
   t.equal(await call(false, ours), 200, 'another certificate of the same name is as good as before')
   t.match(rig.auditText(), /client certificate: CERT_REVOKED/, 'and the event says why')
   t.match(rig.log(), /new TLS files/)
+  t.match(await passedOn(lost), { status: 401, text: /the client certificate is revoked/ }, 'and a balancer can\'t pass it on')
+  t.equal((await passedOn(ours)).status, 200)
+  t.equal((await passedOn(makeCertificate({ commonName: 'mesh', names: ['spiffe://acme/mesh'], issuer: authority }))).status, 200, 'of authorities without a list here the balancer knows more')
 
   rig.write('crl.pem', '-----BEGIN X509 CRL-----\nbm9uZQ==\n-----END X509 CRL-----\n')
   t.ok(await until(() => /crl\.pem|no revocation list/.test(rig.log()), 20_000), 'a broken list is said')
@@ -177,6 +191,7 @@ t.test('TLS files are taken up while the gate runs: a certificate that is revoke
   t.equal((await rig.gate.reload()).swapped, true)
   t.equal(await call(false, ours), 401, 'a list that is out of date vouches for nobody')
   t.match(rig.auditText(), /client certificate: CRL_HAS_EXPIRED/)
+  t.match(await passedOn(ours), { status: 401, text: /out of date/ })
   rig.write('crl.pem', makeCrl(people, [lost]))
   await rig.gate.reload()
   t.equal(await call(false, ours), 200)

@@ -17,24 +17,30 @@ const { keys } = await readKeySet({ keys: [key] })
 t.test('an issuer\'s keys are held, fetched once for all, and kept while it is down', async t => {
   let fetched = 0
   let down = false
+  const told: Array<[string | undefined, number]> = []
   const issuer = createIssuerKeys(async () => {
     fetched++
     if (down) throw new Error('it is down')
     return keys
-  }, 3_600_000, 30_000)
+  }, 3_600_000, 30_000, (failure, kept) => { told.push([failure, kept]) })
   await Promise.all(Array.from({ length: 50 }, () => issuer.for('one', NOW)))
   t.equal(fetched, 1, 'one flight')
   await issuer.for('one', NOW + 1000)
   t.equal(fetched, 1)
   for (let i = 0; i < 100; i++) await issuer.for(`unknown ${i}`, NOW + 2000)
-  t.equal(fetched, 1, 'an unknown kid does not fetch within the cool-down')
-  for (let i = 0; i < 100; i++) await issuer.for(`unknown ${i}`, NOW + 31_000)
-  t.equal(fetched, 2, 'and once after it')
+  t.equal(fetched, 2, 'the first unknown kid fetches at once, the next ones do not within the cool-down')
+  for (let i = 0; i < 100; i++) await issuer.for(`unknown ${i}`, NOW + 33_000)
+  t.equal(fetched, 3, 'and once after it')
+  t.same(told, [])
   down = true
   t.same(await issuer.for('one', NOW + 4_000_000), keys, 'old keys are good enough while new ones come')
   await new Promise(resolve => setImmediate(resolve))
   t.same(await issuer.for('one', NOW + 4_100_000), keys, 'and stay when none come')
   t.match(issuer.status, { keys: 1, failure: 'it is down' })
+  t.same(told, [['it is down', 1]], 'operators hear of it once')
+  down = false
+  await issuer.for('unknown', NOW + 4_200_000)
+  t.same(told, [['it is down', 1], [undefined, 1]], 'and when it is over')
 })
 
 async function serve (t: { teardown: (end: () => void) => void }, listener: RequestListener): Promise<string> {
@@ -108,6 +114,8 @@ t.test('a value is new once, within its time and within bounds', async t => {
 t.test('only the token URL is the token URL, and only this request\'s URL is its own', async t => {
   t.doesNotThrow(() => fc.assert(fc.property(fc.webUrl(), url => !isTokenUrl(url, PUBLIC_URL) && !isRequestUrl(url, PUBLIC_URL, '/api/v1/users/00u1'))))
   t.doesNotThrow(() => fc.assert(fc.property(fc.anything(), value => !isTokenUrl(value, PUBLIC_URL) && !isRequestUrl(value, PUBLIC_URL, '/api/v1/users/00u1'))))
+  for (const url of ['/oauth2/v1/token', '//oauth2/v1/token', ':443/oauth2/v1/token', ':443//oauth2/v1/token']) t.equal(isTokenUrl(PUBLIC_URL + url, PUBLIC_URL), true, url)
+  for (const url of ['/./oauth2/v1/token', '/x/../oauth2/v1/token', '/oauth2/v1/%74oken', '///oauth2/v1/token', '/oauth2/v1/token/', '/oauth2/v1/token?', '.:443/oauth2/v1/token', ':444/oauth2/v1/token']) t.equal(isTokenUrl(PUBLIC_URL + url, PUBLIC_URL), false, url)
   for (const path of ['/api/v1/users/00u1', '/api/v1/users/a%40b.c', '/api/v1/users/a+b']) {
     for (const tail of ['', '?a=b', '#x']) t.equal(isRequestUrl(PUBLIC_URL + path + tail, PUBLIC_URL, path), true)
     for (const wrong of [`${PUBLIC_URL}${path}/`, `${PUBLIC_URL}/${path}`, `${PUBLIC_URL}${path.toUpperCase()}`, `https://x@gate.example.com${path}`, `${PUBLIC_URL}.evil.example${path}`]) t.equal(isRequestUrl(wrong, PUBLIC_URL, path), false, wrong)

@@ -99,7 +99,7 @@ t.test('what is left out has the safe default', async t => {
     production: false,
     workers: 1
   })
-  t.match(config!.upstreams.get('default'), { credential: { scopes: 'auto', dpop: false }, authnToken: undefined, timeouts: { connectMs: 5000, headersMs: 60000, idleMs: 60000 } })
+  t.match(config!.upstreams.get('default'), { credential: { scopes: 'auto', dpop: false }, authnToken: undefined, ownCalls: true, timeouts: { connectMs: 5000, headersMs: 60000, idleMs: 60000 } })
   t.same(load(minimal).config, config, 'a second load starts from the same defaults')
 })
 

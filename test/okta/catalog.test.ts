@@ -6,7 +6,7 @@ import { createCatalog, type DeclaredOperation } from '../../src/okta/catalog.js
 import { declaredConflicts } from '../../src/okta/declared.js'
 import { reservedReason } from '../../src/okta/operations.js'
 import { entitlementsOf, permissions, scopesFor, scopesOf, specifiedEntitlement, standardRoles } from '../../src/okta/permissions.js'
-import { touchesGate } from '../../src/okta/self.js'
+import { bodyTouchesGate, signInPattern, touchesGate } from '../../src/okta/self.js'
 import { matcherOf, shapeOf } from '../../src/okta/template.js'
 
 const catalog = createCatalog()
@@ -278,6 +278,42 @@ t.test('what would touch the gate itself', async t => {
   for (const request of ['GET /api/v1/users/me', 'GET /api/v1/users/00u1', 'GET /api/v1/users/meg', 'GET /api/v1/users']) t.equal(reason(request), undefined, request)
   t.match(reason('DELETE /api/v1/api-tokens/current', {}), /"current"/)
   t.equal(reason('GET /api/v1/apps/0oaGATEgateGATEgate1', {}), undefined)
+})
+
+t.test('bodies that name the gate itself, however they are written', async t => {
+  const self = { clientId: '0oaGATEgateGATEgate1', ids: new Set(['0oagategategategate1', '00ugateowner00000001', 'svc.gate@example.com']), names: new Map([['users/svc.gate', false], ['roles/gate role', true]]), groups: new Set(['00ggategroup00000001']), signIn: signInPattern(['svc.gate@example.com', 'svc.gate']) }
+  const bindings = { template: '/api/v1/iam/resource-sets/{resourceSetIdOrLabel}/bindings', method: 'POST' } as const
+  const limits = { template: '/api/v1/principal-rate-limits', method: 'POST' } as const
+  const authn = { template: '/api/v1/authn', method: 'POST' } as const
+  const profile = { template: '/api/v1/users/{id}', method: 'POST' } as const
+  const json = { 'content-type': 'application/json' }
+  const own = '{"members":["0oaGATEgateGATEgate1"]}'
+  const utf32 = Buffer.concat([...own].map(letter => Buffer.from([0, 0, 0, letter.charCodeAt(0)])))
+  const touching: ReadonlyArray<readonly [string, Parameters<typeof bodyTouchesGate>[0], Buffer | string, Parameters<typeof bodyTouchesGate>[2]]> = [
+    ['UTF-16', bindings, Buffer.from(own, 'utf16le'), json],
+    ['UTF-16, big end first, with its mark', profile, Buffer.from(`\ufeff${own}`, 'utf16le').swap16(), json],
+    ['UTF-32', bindings, utf32, json],
+    ['UTF-16 with an escape', limits, Buffer.from('{"principalId":"\\u0030oaGATEgateGATEgate1"}', 'utf16le'), json],
+    ['an escape of a URL', bindings, '{"members":["https://x/clients/%30oaGATEgateGATEgate1"]}', json],
+    ['an escape of a URL, its sign escaped', bindings, '{"members":["https://x/clients/\\u002530oaGATEgateGATEgate1"]}', json],
+    ['a charset that hides letters', bindings, '\xa3', { 'content-type': 'application/json; charset="IBM037"' }],
+    ['two charsets', limits, '{}', { 'content-type': 'application/json; charset=utf-8; charset=utf-7' }],
+    ['a compressed list of owners', { template: '/api/v1/groups/{groupId}/owners', method: 'POST' }, 'x', { ...json, 'content-encoding': 'gzip' }],
+    ['a group of the gate\'s user', bindings, '{"members":["https://x/api/v1/groups/00gGATEgroup00000001"]}', json],
+    ['its short login', bindings, '{"members":["https://x/api/v1/users/SVC.gate"]}', json],
+    ['me', bindings, '{"members":["https://x/api/v1/users/me"]}', json],
+    ['a sign-in', authn, Buffer.from('{"username":"svc.gate"}', 'utf16le'), json]
+  ]
+  for (const [name, operation, body, headers] of touching) t.ok(bodyTouchesGate(operation, Buffer.from(body as string), headers, self), name)
+  const harmless: typeof touching = [
+    ['another app', bindings, '{"members":["https://x/clients/0oaother000000000001"]}', { 'content-type': 'application/json; charset=UTF-8' }],
+    ['the group as a resource', { template: '/api/v1/iam/resource-sets/{resourceSetIdOrLabel}/resources', method: 'PATCH' }, '{"additions":["https://x/api/v1/groups/00gGATEgroup00000001"]}', json],
+    ['a longer login', profile, '{"profile":{"login":"dr.svc.gate@example.com"}}', json],
+    ['an image', { template: '/api/v1/brands/{brandId}/themes/{themeId}/logo', method: 'POST' }, '\0\x01%', { 'content-type': 'multipart/form-data; boundary=x' }],
+    ['a percent sign', profile, '{"profile":{"nickName":"100% me"}}', json]
+  ]
+  for (const [name, operation, body, headers] of harmless) t.equal(bodyTouchesGate(operation, Buffer.from(body as string), headers, self), undefined, name)
+  t.equal(bodyTouchesGate(bindings, Buffer.from(own), json, {}), undefined, 'nothing is known yet')
 })
 
 t.test('scopes and entitlements', async t => {

@@ -3,13 +3,13 @@ import { gzipSync } from 'node:zlib'
 import t from 'tap'
 import { addRole } from '../../src/emulator/apps.js'
 import { startEmulator, type Emulator } from '../../src/emulator/server.js'
-import { client, request, startRig, UPSTREAM_TOKEN, type Rig } from '../support/gate.js'
+import { client, request, startRig, until, UPSTREAM_TOKEN, type Rig } from '../support/gate.js'
 
 const CLIENT_ID = '0oa1narrowgatetest05'
 const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' })
 const KEY = pair.privateKey.export({ type: 'pkcs8', format: 'pem' }) as string
 const OPERATIONS = [
-  'getUser', 'updateUser', 'replaceUser', 'deleteUser', 'deactivateUser', 'suspendUser', 'resetPassword', 'expirePassword', 'resetFactors', 'revokeUserSessions', 'listUserGroups', 'changePassword',
+  'getUser', 'listUsers', 'listApplications', 'deleteGroup', 'updateUser', 'replaceUser', 'deleteUser', 'deactivateUser', 'suspendUser', 'resetPassword', 'expirePassword', 'resetFactors', 'revokeUserSessions', 'listUserGroups', 'changePassword',
   'assignRoleToUser', 'unassignRoleFromUser', 'listAssignedRolesForUser', 'assignUserToGroup', 'unassignUserFromGroup', 'assignRoleToGroup', 'createGroupRule',
   'getApplication', 'replaceApplication', 'deleteApplication', 'deactivateApplication', 'grantConsentToScope', 'listScopeConsentGrants', 'addJwk', 'listJwk',
   'assignRoleToClient', 'deleteRoleFromClient', 'listRolesForClient', 'replaceRole', 'getRole', 'createRolePermission', 'addMembersToBinding', 'createResourceSetBinding', 'addResourceSetResource', 'deleteResourceSet',
@@ -104,7 +104,12 @@ const onApp = ({ zone, role, assignment, set, limit, other }: World['ids']): Att
   [`PATCH /api/v1/iam/resource-sets/${set}/resources`, { additions: ['x'] }],
   [`DELETE /api/v1/iam/resource-sets/${set}/bindings/${role}`],
   [`DELETE /api/v1/iam/resource-sets/${set}/bindings/${role}/members/irb1`],
-  [`PUT /api/v1/zones/${zone.toUpperCase()}`, { name: 'x' }]
+  [`PUT /api/v1/zones/${zone.toUpperCase()}`, { name: 'x' }],
+  ['POST /api/v1/iam/resource-sets/other/bindings', Buffer.from(JSON.stringify({ role: 'x', members: [CLIENT_ID] }), 'utf16le')],
+  ['POST /api/v1/principal-rate-limits', Buffer.from(`\ufeff{"principalId":"${CLIENT_ID}"}`, 'utf16le').swap16()],
+  ['POST /api/v1/iam/resource-sets/other/bindings', { role: 'x', members: [`https://acme.okta.com/oauth2/v1/clients/%30${CLIENT_ID.slice(1)}`] }],
+  [`GET /api/v1/apps?filter=id+eq+%22${CLIENT_ID}%22`],
+  [`GET /api/v1/apps?q=${CLIENT_ID.toUpperCase()}`]
 ]
 
 const onToken = ({ user, token, zone, assignment, limit, group }: World['ids']): Attempt[] => [
@@ -155,7 +160,15 @@ const onToken = ({ user, token, zone, assignment, limit, group }: World['ids']):
   [`DELETE /api/v1/zones/${zone}`],
   [`POST /api/v1/zones/${zone}/lifecycle/deactivate`],
   [`POST /api/v1/groups/00g1/roles?notify=${user}`, { type: 'USER_ADMIN' }],
-  ['POST /api/v1/authn/recovery/password', '{"username":"svc\\u002dnarrowgate@example.com","factorType":"SMS"}']
+  ['POST /api/v1/authn/recovery/password', '{"username":"svc\\u002dnarrowgate@example.com","factorType":"SMS"}'],
+  ['POST /api/v1/authn', Buffer.from('{"username":"svc-narrowgate","password":"x"}', 'utf16le')],
+  [`DELETE /api/v1/groups/${group}`],
+  ['POST /api/v1/iam/resource-sets/x/bindings', { role: 'x', members: [`https://acme.okta.com/api/v1/groups/${group}`] }],
+  ['PATCH /api/v1/iam/resource-sets/x/bindings/USER_ADMIN/members', { additions: ['https://acme.okta.com/api/v1/users/svc-narrowgate'] }],
+  ['PATCH /api/v1/iam/resource-sets/x/bindings/USER_ADMIN/members', { additions: ['https://acme.okta.com/api/v1/users/me'] }],
+  [`GET /api/v1/users?filter=id+eq+%22${user}%22`],
+  ['GET /api/v1/users?search=profile.login+eq+%22SVC-narrowgate@example.com%22'],
+  ['GET /api/v1/users?q=svc-narrowgate']
 ]
 
 for (const [kind, attemptsOn] of [['serviceApp', onApp], ['apiToken', onToken]] as const) {
@@ -179,7 +192,33 @@ for (const [kind, attemptsOn] of [['serviceApp', onApp], ['apiToken', onToken]] 
     const events = await rig.events(attempts.length)
     t.ok(events.every(event => event['status_code'] !== 'allowed'))
     t.match((await rig.admin('/metrics')).text, /reason="self_protection"/)
-    const harmless: Attempt[] = [[`GET /api/v1/users/${ids.other}`], [`GET /api/v1/zones/${ids.zone}`], [`GET /api/v1/iam/roles/${ids.role}`], [`POST /api/v1/users/${ids.other}`, { profile: { nickName: 'svc-narrowgate-fan@example.com.invalid' } }]]
+    const harmless: Attempt[] = [[`GET /api/v1/users/${ids.other}`], [`GET /api/v1/users?filter=id+eq+%22${ids.other}%22`], ['GET /api/v1/users?q=user&limit=2'], [`GET /api/v1/zones/${ids.zone}`], [`GET /api/v1/iam/roles/${ids.role}`], [`POST /api/v1/users/${ids.other}`, { profile: { nickName: 'svc-narrowgate-fan@example.com.invalid' } }]]
     for (const [line, body] of harmless) t.equal((await rig.ask(request(line, bold.key, body === undefined ? [] : ['Content-Type: application/json'], body === undefined ? undefined : JSON.stringify(body)))).status, 200, line)
   })
 }
+
+t.test('what Okta does not answer at the start is asked again, and what was changed within the minute, too', async t => {
+  const emulator = await startEmulator({ apiTokens: [{ token: UPSTREAM_TOKEN }], rateLimitScale: 100 })
+  t.teardown(() => emulator.close())
+  const [token] = emulator.org.apiTokens.values()
+  emulator.failNext(1, 503, ({ target }) => target === '/api/v1/users/me')
+  const rig = await startRig(t, { org: emulator.url, policies: { 'bold.yaml': bold.text }, ownCalls: true, learnAgainMs: 300 })
+  t.match(rig.log(), /could not find out who it is behind this credential/)
+  const own = request(`GET /api/v1/users/${token!.userId}`, bold.key)
+  t.ok(await until(async () => (await rig.ask(own)).status === 403), 'then it knows')
+  const asked = emulator.received.count
+  rig.write('policies/other.yaml', client('other', 'allow: [{ operation: getUser }]').text)
+  await rig.gate.reload()
+  t.ok(await until(() => emulator.received.count > asked), 'a reload asks')
+})
+
+t.test('an org on this machine is asked with a service app, and with an API token where the configuration says so', async t => {
+  const emulator = await startEmulator({ apiTokens: [{ token: UPSTREAM_TOKEN }], serviceApps: [{ clientId: CLIENT_ID, jwks: { keys: [pair.publicKey.export({ format: 'jwk' }) as never] }, scopes: ['okta.users.read', 'okta.apps.read'] }] })
+  t.teardown(() => emulator.close())
+  const reader = client('reader', 'allow: [{ operation: getUser }, { operation: getApplication }]')
+  for (const [credential, upstream, asked] of [[undefined, '', false], [undefined, 'ownCalls: true', true], [`serviceApp: { clientId: ${CLIENT_ID}, keys: [{ file: key.pem }] }`, '', true], [`serviceApp: { clientId: ${CLIENT_ID}, keys: [{ file: key.pem }] }`, 'ownCalls: false', false]] as const) {
+    const rig = await startRig(t, { org: emulator.url, policies: { 'reader.yaml': reader.text }, credential, upstream, files: { 'key.pem': KEY }, ownCalls: 'as configured' })
+    t.equal(/the gate knows itself/.test(rig.log()), asked, `${credential ?? 'an API token'} ${upstream}`)
+    t.equal(/does not ask this org who it is/.test(rig.log()), !asked)
+  }
+})

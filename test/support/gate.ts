@@ -75,7 +75,8 @@ export interface RigOptions {
   readonly publicUrl?: string
   readonly pollMs?: number
   /** true: the gate asks Okta who it is, as `serve` does; by default what a test counts is its own */
-  readonly ownCalls?: boolean
+  readonly ownCalls?: boolean | 'as configured'
+  readonly learnAgainMs?: number
   /** client listener's host, for IPv6 */
   readonly host?: string
 }
@@ -148,7 +149,8 @@ export async function startRig (t: Teardown, options: RigOptions): Promise<Rig> 
     environment: { ...ENVIRONMENT, ...options.environment },
     log: pino({ level: 'trace', base: null }, { write: (line: string) => { log += line } }),
     pollMs: options.pollMs,
-    ownCalls: options.ownCalls ?? false
+    ownCalls: options.ownCalls === 'as configured' ? undefined : options.ownCalls ?? false,
+    learnAgainMs: options.learnAgainMs
   })
   const sweep = new Sweep()
   t.teardown(async () => {
