@@ -8,6 +8,7 @@ import type { DiffOptions } from './diff.js'
 import type { EntitlementOptions } from './entitlements.js'
 import { EXIT } from './exit.js'
 import type { ExplainOptions } from './explain.js'
+import { loadWithFewDescriptors } from './few-descriptors.js'
 import type { FileOptions } from './files.js'
 import type { ImportOptions } from './import.js'
 import type { InitOptions } from './init.js'
@@ -27,7 +28,10 @@ const commands: ReadonlyArray<(program: Command, shell: Shell, finish: Finish) =
   (program, _shell, finish) => {
     program.command('serve').description('run the gate; SIGHUP or a changed file reloads; SIGTERM drains')
       .requiredOption('-c, --config <file>', 'narrowgate.yaml')
-      .action((options: { config: string }) => finish(import('./serve.js').then(({ serve }) => serve(options))))
+      .action((options: { config: string }) => {
+        loadWithFewDescriptors()
+        return finish(import('./serve.js').then(({ serve }) => serve(options)))
+      })
   },
   (program, shell, finish) => {
     program.command('demo').description('start an emulated Okta org and the gate in front of it, and make real calls through it')

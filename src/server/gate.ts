@@ -19,6 +19,7 @@ import type { LimitStore, UpstreamView } from '../limits/store.js'
 import type { PolicySet } from '../policy/load.js'
 import { buildAdmin, type Readiness } from './admin.js'
 import { openAudit, version } from './audit.js'
+import { ClockWatch } from './clock-watch.js'
 import { trackUnused } from './connection.js'
 import { Identities, type ReadIdentities } from './identities.js'
 import { KeyUses } from './key-use.js'
@@ -143,6 +144,7 @@ export class Gate {
   readonly #places = new Places(steadyNow, (run, ms) => { setTimeout(run, ms).unref() })
   readonly #keyUses: KeyUses
   readonly #delay: LoopDelay
+  readonly #clocks: ClockWatch
   readonly #telemetry: Telemetry | undefined
   /** a worker is told of changes */
   readonly #watch: Watch | undefined
@@ -173,6 +175,7 @@ export class Gate {
     this.#keyUses = new KeyUses(this.#log)
     this.#delay = new LoopDelay(loaded.config.listen.shedAfterMs, () => performance.now())
     this.#identities = new Identities(tokenKeys, this.#log)
+    this.#clocks = new ClockWatch(this.#log, Date.now, () => performance.now())
     const { member } = options
     this.#kept = new Limits(loaded.config, loaded.secrets, steadyNow, this.#log, options.line, member?.limits)
     this.#limits = this.#kept.store
@@ -266,6 +269,7 @@ export class Gate {
     this.#long.start(road.clock, road.record)
     const tls = tlsOf(loaded.config, loaded.secrets)
     this.#delay.start()
+    this.#clocks.start()
     this.#proxy = buildProxy(road, this.#log, this.#config.listen, tls)
     if (tls !== undefined) this.#tls = new TlsListener(this.#proxy.server as unknown as TlsServer, tls)
     this.#closeUnused = trackUnused(this.#proxy.server, tls !== undefined)
@@ -316,6 +320,7 @@ export class Gate {
     await this.#admin?.close()
     this.#long.stop()
     this.#delay.stop()
+    this.#clocks.stop()
     await Promise.all([this.#audit.close(), this.#telemetry?.close(TELEMETRY_MS)])
     await Promise.all((await this.#left).map(async log => { await log.close() }))
   }

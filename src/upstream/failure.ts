@@ -16,6 +16,9 @@ export interface Failure {
   readonly cause: string
 }
 
+// This machine's own want of descriptors, ports or memory: it says nothing about the upstream, which other calls still reach.
+const OWN_WANT = new Set(['EMFILE', 'ENFILE', 'EADDRNOTAVAIL', 'ENOBUFS', 'ENOMEM'])
+
 // Codes of errors that stand for a connection that was never made and may be made by trying once more.
 const TRY_AGAIN = new Set(['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'EAI_AGAIN', 'UND_ERR_SOCKET'])
 
@@ -30,7 +33,7 @@ export function nameFailure (error: unknown, sent: boolean, answered: boolean): 
   const cause = causeOf(error)
   if (cause === 'UND_ERR_DESTROYED' || cause === 'UND_ERR_CLOSED') return { code: 'closed', cause }
   if (isTlsCode(cause)) return { code: 'tls', cause }
-  if (!sent) return { code: cause === 'UND_ERR_INVALID_ARG' ? 'internal' : 'unreachable', cause }
+  if (!sent) return { code: cause === 'UND_ERR_INVALID_ARG' || OWN_WANT.has(cause) ? 'internal' : 'unreachable', cause }
   if (cause === 'UND_ERR_HEADERS_TIMEOUT' || cause === 'UND_ERR_BODY_TIMEOUT' || cause === 'ETIMEDOUT') return { code: 'timeout', cause }
   if (cause === 'HTTP_PARSER' || cause === 'UND_ERR_HEADERS_OVERFLOW' || cause === 'UND_ERR_BAD_RESPONSE') return { code: 'bad_response', cause }
   // Two lengths in one head, as undici's parser reports them; behind the head it is a body that broke off.

@@ -1,4 +1,7 @@
+import { pino } from 'pino'
 import t from 'tap'
+import { ClockWatch } from '../../src/server/clock-watch.js'
+import { affordable, softLimit } from '../../src/server/descriptors.js'
 import { LoopDelay } from '../../src/server/loop-delay.js'
 import { Shares } from '../../src/server/shares.js'
 import { client, later, NO_LIMITS, request, respond, startRig, startStub, until } from '../support/gate.js'
@@ -28,6 +31,29 @@ t.test('the loop is overloaded when no sample of the last eight was on time', as
   t.equal(sample(150, 8), 'strangers')
   t.equal(sample(400, 8), 'everyone')
   t.equal(sample(150), 'strangers')
+})
+
+t.test('a wall clock that jumps is in the log, one that is corrected or runs on is not', async t => {
+  const lines: string[] = []
+  let [now, clock] = [1_800_000_000_000, 5000]
+  const watch = new ClockWatch(pino({}, { write: (line: string) => { lines.push(line) } }), () => now, () => clock)
+  const look = (jump: number): void => { now += 1000 + jump; clock += 1000; watch.look() }
+  for (const jump of [0, 900, -900, 5000, -5000]) look(jump)
+  t.same(lines, [])
+  for (const jump of [3_600_000, 0, -7_200_000, 0, 5001]) look(jump)
+  t.same(lines.map(line => JSON.parse(line).jumpMs), [3_600_000, -7_200_000, 5001], 'once each')
+})
+
+t.test('no more clients are taken than there are descriptors for, each with one towards Okta', async t => {
+  const lines: string[] = []
+  const log = pino({}, { write: (line: string) => { lines.push(line) } })
+  t.equal(affordable(1, log), 1)
+  t.same(lines, [])
+  const soft = softLimit()
+  if (soft === undefined) return
+  const most = affordable(soft, log)
+  t.ok(most * 2 < soft && most > 0, `${most} of ${soft}`)
+  t.match(JSON.parse(lines[0]!), { descriptors: soft, connections: most, msg: /raise its limit/ })
 })
 
 t.test('a share is never more than its part, and the whole never more than all of it', async t => {

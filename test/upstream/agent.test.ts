@@ -5,6 +5,7 @@ import t from 'tap'
 import { Secret } from '../../src/domain/secret.js'
 import { checkOrigin, createUpstreamPool } from '../../src/upstream/agent.js'
 import { Breaker } from '../../src/upstream/breaker.js'
+import { nameFailure } from '../../src/upstream/failure.js'
 import { makeCertificate } from './certificates.js'
 import { apiToken, ask, gate, rawUpstream } from './harness.js'
 
@@ -172,6 +173,17 @@ t.test('the breaker opens for what fails on the way, and lets one call through t
   t.equal(breaker.permit(), true, 'its caller has left: another one may see')
   breaker.answered()
   t.same([breaker.open, breaker.permit(), breaker.permit()], [false, true, true])
+})
+
+t.test('what this machine lacks is no fault of the upstream: the breaker stays as it is', async t => {
+  const breaker = new Breaker(() => 0)
+  const failure = (code: string): Parameters<Breaker['failed']>[0] => nameFailure(Object.assign(new Error('connect'), { code }), false, false).code
+  for (const code of ['EMFILE', 'ENFILE', 'EADDRNOTAVAIL', 'ENOBUFS', 'ENOMEM']) {
+    t.equal(failure(code), 'internal', code)
+    for (let i = 0; i < 5; i++) breaker.failed(failure(code))
+  }
+  t.equal(breaker.open, false)
+  for (const code of ['ECONNREFUSED', 'ENOTFOUND', 'EHOSTUNREACH', 'UND_ERR_CONNECT_TIMEOUT']) t.equal(failure(code), 'unreachable', code)
 })
 
 t.test('a connection that has become old is replaced, and not before', async t => {
