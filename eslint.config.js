@@ -1,3 +1,3 @@
 import neostandard from 'neostandard'
 
-export default neostandard({ ts: true, ignores: ['dist/**', '.tap/**', '.fuzz/**', 'test/bench/peers/**'] })
+export default neostandard({ ts: true, ignores: ['dist/**', '.tap/**', '.fuzz/**', '.stryker-tmp/**', 'test/bench/peers/**'] })

@@ -1,0 +1,108 @@
+// A Stryker test runner for this project's tap files: they are loaded once, and each mutant runs the tests that reach it, in the same process
+// and with tap's own assertions. Starting a process for each would cost a second a mutant.
+import { register } from 'node:module'
+import path from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { declareClassPlugin, PluginKind } from '@stryker-mutator/api/plugin'
+import { DryRunStatus, TestStatus, toMutantRunResult } from '@stryker-mutator/api/test-runner'
+import { taken } from './collected.mjs'
+import { rooms } from './rooms.mjs'
+
+// tap tells a parent process of its time-outs; Stryker's parent takes no messages but its own, which are texts.
+const { send } = process
+if (send !== undefined) process.send = (message, ...rest) => typeof message !== 'string' || send.call(process, message, ...rest)
+// Stryker has time-outs of its own, which know how long a test takes without a mutant.
+process.env.TAP_TIMEOUT = '0'
+const { Test } = await import('tap')
+
+class InProcessRunner {
+  #files = rooms[process.env.MUTATION_ROOM].tests
+  #tests
+  #version = 0
+  #stray
+
+  capabilities () { return { reloadEnvironment: true } }
+
+  async init () {
+    register('./hooks.mjs', import.meta.url)
+    // A test that has passed may leave a promise behind that a mutant lets fail.
+    process.on('unhandledRejection', error => { this.#stray ??= error })
+    process.on('uncaughtException', error => { this.#stray ??= error })
+  }
+
+  async dryRun () {
+    const stryker = globals()
+    stryker.activeMutant = undefined
+    stryker.mutantCoverage = { static: {}, perTest: {} }
+    await this.#load()
+    const results = []
+    for (const test of this.#tests) {
+      stryker.currentTestId = test.id
+      results.push(await this.#run(test))
+      stryker.currentTestId = undefined
+    }
+    return { status: DryRunStatus.Complete, tests: results, mutantCoverage: stryker.mutantCoverage }
+  }
+
+  async mutantRun ({ activeMutant, testFilter, hitLimit, mutantActivation, reloadEnvironment }) {
+    const stryker = globals()
+    stryker.hitCount = hitLimit === undefined ? undefined : 0
+    stryker.hitLimit = hitLimit
+    stryker.activeMutant = mutantActivation === 'static' ? activeMutant.id : undefined
+    const results = []
+    try {
+      if (reloadEnvironment || this.#tests === undefined) await this.#load()
+    } catch (error) {
+      // Without the tests there is nothing left to keep for the next mutant.
+      this.#tests = undefined
+      return toMutantRunResult({ status: DryRunStatus.Complete, tests: [{ id: 'load', name: 'load', timeSpentMs: 0, status: TestStatus.Failed, failureMessage: text(error) }] })
+    }
+    stryker.activeMutant = activeMutant.id
+    for (const test of this.#tests) {
+      if (testFilter !== undefined && !testFilter.includes(test.id)) continue
+      const result = await this.#run(test)
+      results.push(result)
+      if (result.status === TestStatus.Failed) break
+    }
+    // Modules that were loaded with the mutant in them are of no use for the next one.
+    if (mutantActivation === 'static') this.#tests = undefined
+    return toMutantRunResult({ status: DryRunStatus.Complete, tests: results })
+  }
+
+  async #load () {
+    this.#version++
+    this.#tests = []
+    for (const file of this.#files) {
+      taken()
+      await import(`${pathToFileURL(path.resolve(`${file}.js`)).href}?v=${this.#version}`)
+      this.#tests.push(...taken().map(test => ({ ...test, id: `${file}: ${test.name}` })))
+    }
+  }
+
+  async #run ({ id, name, body }) {
+    const begun = performance.now()
+    this.#stray = undefined
+    const test = new Test({ name, bail: true, cb: body })
+    let said = ''
+    test.on('data', chunk => { said += chunk })
+    const over = new Promise(resolve => { test.once('end', resolve) })
+    test.runMain(() => {})
+    await over
+    const passed = test.passing() && this.#stray === undefined
+    const result = { id, name: id, timeSpentMs: Math.round(performance.now() - begun) }
+    return passed
+      ? { ...result, status: TestStatus.Success }
+      : { ...result, status: TestStatus.Failed, failureMessage: this.#stray === undefined ? said.slice(0, 2000) : text(this.#stray) }
+  }
+}
+
+function globals () {
+  globalThis.__stryker__ ??= {}
+  return globalThis.__stryker__
+}
+
+function text (error) {
+  return error instanceof Error ? error.stack ?? error.message : String(error)
+}
+
+export const strykerPlugins = [declareClassPlugin(PluginKind.TestRunner, 'tap-in-process', InProcessRunner)]
