@@ -61,9 +61,12 @@ function whereHolds (rule: RefRule, call: RefCall): boolean {
   return Object.entries(rule.where ?? {}).every(([name, test]) => passes(test, call.parameters[names.indexOf(name)]!))
 }
 
+/** A pattern of these tests in JavaScript's words: RE2's dot stands for everything but a line feed, JavaScript's for less. */
+const matches = (pattern: string, value: string) => new RegExp(`^(?:${pattern.replaceAll('.', '[^\\n]')})$`, 'u').test(value)
+
 function passes (test: Test, value: string): boolean {
   if (test === 'any') return true
-  return 'pattern' in test ? new RegExp(`^(?:${test.pattern})$`, 'u').test(value) : test.includes(value)
+  return 'pattern' in test ? matches(test.pattern, value) : test.includes(value)
 }
 
 function failure (rule: RefRule, call: RefCall): string | undefined {
@@ -94,16 +97,19 @@ function queryHolds (rule: RefRule, exact: string | undefined, call: RefCall): b
   })
 }
 
-/** [path, value] of every leaf, by policy-format.md's words. Keys of these tests hold no dots. */
+/** A key as a step of a path: what is no plain word stands as a JSON string in brackets. */
+const stepOf = (key: string, first: boolean) => /^[^.[\]*"]+$/.test(key) ? `${first ? '' : '.'}${key}` : `[${JSON.stringify(key)}]`
+
+/** [path, value] of every leaf, by policy-format.md's words. */
 function leaves (value: unknown, path = ''): [string, unknown][] {
   if (Array.isArray(value) && value.length > 0) return value.flatMap(item => leaves(item, `${path}[]`))
   if (typeof value === 'object' && value !== null && Object.keys(value).length > 0) {
-    return Object.entries(value).flatMap(([key, member]) => leaves(member, path === '' ? key : `${path}.${key}`))
+    return Object.entries(value).flatMap(([key, member]) => leaves(member, path + stepOf(key, path === '')))
   }
   return [[path, value]]
 }
 
-const isBelow = (path: string, parent: string) => path.startsWith(`${parent}.`) || path.startsWith(`${parent}[]`)
+const isBelow = (path: string, parent: string) => path.startsWith(`${parent}.`) || path.startsWith(`${parent}[`)
 
 function bodyHolds (condition: NonNullable<RefRule['body']>, body: CallBody): boolean {
   if (body.kind === 'unjudgeable') return false
@@ -124,7 +130,7 @@ function bodyHolds (condition: NonNullable<RefRule['body']>, body: CallBody): bo
 }
 
 function valuePasses (test: Exclude<Test, 'any'>, value: unknown): boolean {
-  if ('pattern' in test) return typeof value === 'string' && new RegExp(`^(?:${test.pattern})$`, 'u').test(value)
+  if ('pattern' in test) return typeof value === 'string' && matches(test.pattern, value)
   return typeof value !== 'object' || value === null ? test.includes(value) : false
 }
 

@@ -25,8 +25,9 @@ export const responses: readonly Vector[] = [
   answer('extra bytes behind the answer', `${ok()}HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nCANARY`, [200], 'CANARY'),
   answer('16 times 102 are borne', `${'HTTP/1.1 102 CANARY\r\n\r\n'.repeat(16)}${ok()}`, [200], 'CANARY'),
   answer('a reason with a control character', 'HTTP/1.1 200 CAN\x01ARY\r\nContent-Length: 2\r\n\r\n{}', [], 'CAN\x01ARY'),
-  // llhttp takes it for HTTP/1.1 and tells nobody.
-  answer('HTTP/2.0 on a status line', ok().replace('HTTP/1.1', 'HTTP/2.0'), []),
+  // llhttp takes it for HTTP/1.1 and tells nobody: it is framed as such, goes on as such, and what comes behind it counts for nothing.
+  answer('HTTP/2.0 on a status line', ok().replace('HTTP/1.1', 'HTTP/2.0'), [200], 'HTTP/2'),
+  answer('HTTP/2.0 with extra bytes', `${ok().replace('HTTP/1.1', 'HTTP/2.0')}CANARY`, [200], 'HTTP/2', 'CANARY'),
   answer('bytes outside ASCII in a value', ok('X-Odd: \xff\xfe'), [200]),
   answer('a 204 with a length', 'HTTP/1.1 204 No Content\r\nContent-Length: 6\r\n\r\n', [204], 'content-length'),
   { ...answer('a body cut short', 'HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\npart', []), cut: true },

@@ -2,6 +2,7 @@ import type { FuzzTarget } from '../target.js'
 import { answer } from './answer.js'
 import { auditLine, chainFile } from './audit.js'
 import { authorization, certificate } from './authorization.js'
+import { bodyConditions } from './body-conditions.js'
 import { config, policy } from './files.js'
 import { headers } from './headers.js'
 import { json } from './json.js'
@@ -11,5 +12,5 @@ import { tokenTargets } from './tokens.js'
 
 /** Every pure parser that reads what others wrote. */
 export async function allTargets (): Promise<readonly FuzzTarget[]> {
-  return [requestTarget, headers, json, link, location, hrefs, answer, authorization, certificate, ...await tokenTargets(), policy, config, auditLine, chainFile]
+  return [requestTarget, headers, json, bodyConditions, link, location, hrefs, answer, authorization, certificate, ...await tokenTargets(), policy, config, auditLine, chainFile]
 }
