@@ -79,7 +79,7 @@ class Relay implements CallHandler {
   get cancelled (): boolean { return this.#done }
 
   get #paced (): PacedReply {
-    this.#pacing ??= new PacedReply(this.#reply, this.#call.timeouts.stalledMs ?? STALLED_MS, () => { this.#resume() })
+    this.#pacing ??= new PacedReply(this.#reply, this.#call.timeouts.stalledMs ?? STALLED_MS, this.#call.clock, () => { this.#resume() })
     return this.#pacing
   }
 

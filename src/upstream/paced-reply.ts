@@ -1,5 +1,8 @@
 import type { ServerResponse } from 'node:http'
 
+/** The time without progress is looked at in so many parts: node starts a socket's time anew when the kernel has taken anything since it last ran out. */
+const LOOKS = 4
+
 /** Bytes that may wait for a slow client before Okta's side is paused. */
 const MAX_WAITING_BYTES = 131_072
 
@@ -8,17 +11,23 @@ export class PacedReply {
   readonly #reply: ServerResponse
   readonly #stalledMs: number
   readonly #onReady: () => void
+  readonly #clock: () => number
   #paused = false
   #watching = false
   #timeoutBefore = 0
+  /** looks in a row at which nothing had been taken, and when the last of them was */
+  #quiet = 0
+  #quietAt = 0
 
   /**
-   * @param stalledMs a client that takes no byte for so long is cut off
+   * @param stalledMs a client that takes no byte for so long, and a quarter of it longer at most, is cut off
+   * @param clock monotonic milliseconds
    * @param onReady called when writing may go on after write() said false
    */
-  constructor (reply: ServerResponse, stalledMs: number, onReady: () => void) {
+  constructor (reply: ServerResponse, stalledMs: number, clock: () => number, onReady: () => void) {
     this.#reply = reply
     this.#stalledMs = stalledMs
+    this.#clock = clock
     this.#onReady = onReady
   }
 
@@ -55,9 +64,19 @@ export class PacedReply {
     this.#timeoutBefore = socket?.timeout ?? 0
     if (!this.#watching) {
       this.#watching = true
-      this.#reply.on('drain', this.#onDrain).on('timeout', this.destroy)
+      this.#reply.on('drain', this.#onDrain).on('timeout', this.#onQuiet)
     }
-    socket?.setTimeout(this.#stalledMs)
+    this.#quiet = 0
+    socket?.setTimeout(this.#stalledMs / LOOKS)
+  }
+
+  /** Nothing has been taken for a part of the time. Where the parts do not follow each other, something was taken between. */
+  readonly #onQuiet = (): void => {
+    const now = this.#clock()
+    this.#quiet = now - this.#quietAt < 1.5 * this.#stalledMs / LOOKS ? this.#quiet + 1 : 1
+    this.#quietAt = now
+    if (this.#quiet < LOOKS) this.#reply.socket?.setTimeout(this.#stalledMs / LOOKS)
+    else this.destroy()
   }
 
   readonly #onDrain = (): void => {

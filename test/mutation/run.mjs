@@ -1,6 +1,6 @@
-// npm run mutation -- ROOM [--files src/a.ts,src/b.ts] [--concurrency 2] [--report]: changes the code of a room in one place after another
+// npm run mutation -- ROOM [--files src/a.ts,src/b.ts] [--concurrency 2] [--nice 19] [--report]: changes the code of a room in one place after another
 // (Stryker) and looks whether a test notices. Prints the score of each file and every survivor that survivors.md does not justify; exit 1
-// when there is one. Runs at the lowest priority. --report: reads the last run's result anew. See test/README.md.
+// when there is one. Runs at the lowest priority unless told otherwise. --report: reads the last run's result anew. See test/README.md.
 import { spawnSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
@@ -8,16 +8,16 @@ import { parseArgs } from 'node:util'
 import { rooms } from './rooms.mjs'
 
 const root = path.resolve(import.meta.dirname, '../..')
-const { values, positionals: [room] } = parseArgs({ allowPositionals: true, options: { files: { type: 'string' }, concurrency: { type: 'string', default: '2' }, report: { type: 'boolean', default: false } } })
+const { values, positionals: [room] } = parseArgs({ allowPositionals: true, options: { files: { type: 'string' }, concurrency: { type: 'string', default: '2' }, nice: { type: 'string', default: '19' }, report: { type: 'boolean', default: false } } })
 if (rooms[room] === undefined) {
-  console.error(`usage: npm run mutation -- ${Object.keys(rooms).join('|')} [--files A,B] [--concurrency N] [--report]`)
+  console.error(`usage: npm run mutation -- ${Object.keys(rooms).join('|')} [--files A,B] [--concurrency N] [--nice N] [--report]`)
   process.exit(2)
 }
 
 if (!values.report) {
   // A session of its own, so that the kernel weighs it as one group (sched(7), autogroup), and lets everything else go first.
   const stryker = [process.execPath, path.join(root, 'node_modules/@stryker-mutator/core/bin/stryker.js'), 'run', path.join(import.meta.dirname, 'stryker.config.mjs')]
-  const { status } = spawnSync('setsid', ['--wait', 'sh', '-c', 'echo 19 2>/dev/null >/proc/self/autogroup; exec nice -n 19 "$@"', 'mutation', ...stryker], {
+  const { status } = spawnSync('setsid', ['--wait', 'sh', '-c', `echo ${Number(values.nice)} 2>/dev/null >/proc/self/autogroup; exec nice -n ${Number(values.nice)} "$@"`, 'mutation', ...stryker], {
     cwd: root,
     stdio: 'inherit',
     env: { ...process.env, MUTATION_ROOM: room, MUTATION_CONCURRENCY: values.concurrency, ...values.files === undefined ? {} : { MUTATION_FILES: values.files } }

@@ -15,9 +15,9 @@ export default {
   timeoutMS: 60_000,
   timeoutFactor: 10,
   allowConsoleColors: false,
-  reporters: ['clear-text', 'json'],
+  reporters: ['progress-append-only', 'json'],
   jsonReporter: { fileName: `release/mutation-${room}.json` },
-  clearTextReporter: { allowColor: false, logTests: false, reportTests: false, reportMutants: false },
+  warnings: { slow: false },
   tempDirName: '.stryker-tmp',
   cleanTempDir: 'always',
   ignorePatterns: ['dist', '.tap', '.fuzz', 'release', 'docs', 'deploy', '.stryker-tmp']
