@@ -27,8 +27,7 @@ export interface LoadedConfig {
 }
 
 /** Loads narrowgate.yaml. The schema is compiled once, here; each load is pure. */
-export function createConfigLoader (): (source: SourceFile, directory: string, now: number) => LoadedConfig {
-  const validate = createValidate()
+export function createConfigLoader (validate: Validate = createValidate()): (source: SourceFile, directory: string, now: number) => LoadedConfig {
   return (source, directory, now) => load(source, directory, now, validate)
 }
 

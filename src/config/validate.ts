@@ -1,8 +1,8 @@
-import { Ajv2020, type ErrorObject } from 'ajv/dist/2020.js'
+import type { ErrorObject, ValidateFunction } from 'ajv'
 import type { Problem } from '../domain/problem.js'
 import { formats } from './formats.js'
 import { nearest } from './nearest.js'
-import { configSchema } from './schema.js'
+import { compiledSchema } from './schema-code.js'
 import type { ConfigYaml, Path } from './yaml.js'
 
 const LITERAL = {
@@ -28,12 +28,8 @@ interface Said { path: Path, what: 'value' | 'key', message: string, hint?: stri
 /** Checks a value against the schema, fills in its defaults, and returns everything that is wrong. */
 export type Validate = (yaml: ConfigYaml) => Problem[]
 
-/** Compiles the schema; once per process is enough. */
-export function createValidate (): Validate {
-  const ajv = new Ajv2020({ allErrors: true, strict: true, useDefaults: true, verbose: true, allowUnionTypes: true })
-  ajv.addVocabulary(['errorMessage', 'reference'])
-  for (const [name, check] of formats) ajv.addFormat(name, text => check(text) === undefined)
-  const validate = ajv.compile(configSchema)
+/** Once per process is enough. */
+export function createValidate (validate: ValidateFunction = compiledSchema()): Validate {
   return yaml => {
     if (validate(yaml.value)) return []
     const errors = validate.errors ?? []

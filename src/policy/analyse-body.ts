@@ -1,5 +1,6 @@
-import { Ajv2020 } from 'ajv/dist/2020.js'
+import { createRequire } from 'node:module'
 import type { ValidateFunction } from 'ajv'
+import type { Ajv2020, Options } from 'ajv/dist/2020.js'
 import { RE2JS } from 're2js'
 import type { Operation } from '../domain/operation.js'
 import { compileTest } from './analyse-where.js'
@@ -35,9 +36,13 @@ export function createSchemaCompiler (): SchemaCompiler {
   return Object.assign(compile, { forget: () => { if (known.size > MOST_KEPT) known.clear() } })
 }
 
+/** Few policies have a schema: the others need not load Ajv. */
+const require = createRequire(import.meta.url)
+
 function compileSchema (schema: Record<string, unknown>): ValidateFunction | string {
   // One Ajv for each: `$id`s of different policies must not meet.
-  const ajv = new Ajv2020({ strict: true, strictTypes: false, strictRequired: false, validateFormats: false, allErrors: false, logger: false, code: { regExp: linearRegExp } })
+  const { Ajv2020: Ajv } = require('ajv/dist/2020.js') as { Ajv2020: new (options: Options) => Ajv2020 }
+  const ajv = new Ajv({ strict: true, strictTypes: false, strictRequired: false, validateFormats: false, allErrors: false, logger: false, code: { regExp: linearRegExp } })
   try {
     return ajv.compile(schema)
   } catch (error) {

@@ -114,7 +114,8 @@ function analyse (rule: WrittenAllow | WrittenDeny, kind: 'allow' | 'deny', cont
     findings,
     shape: {
       operation,
-      name: rule.as ?? rule.operation ?? rule.request ?? operation.id,
+      // The catalogue's own text: ten thousand rules would keep a copy each.
+      name: rule.as ?? (rule.operation === undefined ? rule.request : undefined) ?? operation.id,
       spelling: kind === 'deny' || line === undefined ? 'any' : operation.aliases.includes(line.template) ? 'alias' : 'canonical',
       where,
       names,

@@ -43,7 +43,7 @@ export function readYaml (path: string, text: string): YamlFile {
   return {
     path,
     text,
-    value: sound?.toJS({ maxAliasCount: 0, reviver: (_, value: unknown) => typeof value === 'string' ? detached(value) : value }),
+    value: detached(sound?.toJS({ maxAliasCount: 0 })),
     problems,
     document: sound,
     locate,
@@ -83,9 +83,15 @@ const MOST_ERRORS = 10
 
 type Say = (offset: number, message: string, hint?: string) => void
 
-/** A copy: what the parser returns are slices, and a policy that keeps one would keep the text of the whole file. */
-function detached (text: string): string {
-  return Buffer.from(text).toString()
+/**
+ * Copies every text in place: what the parser returns are slices, and a policy that keeps one would keep the text of the
+ * whole file. (A reviver can't do it: what it returns is dropped when it equals what was there.)
+ */
+function detached (value: unknown): unknown {
+  if (typeof value === 'string') return Buffer.from(value).toString()
+  if (Array.isArray(value)) for (let i = 0; i < value.length; i++) value[i] = detached(value[i])
+  else if (typeof value === 'object' && value !== null) for (const key of Object.keys(value)) (value as Record<string, unknown>)[key] = detached((value as Record<string, unknown>)[key])
+  return value
 }
 
 const DEEPEST = 200

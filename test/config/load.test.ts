@@ -1,15 +1,23 @@
+import { createRequire } from 'node:module'
+import { compileFunction } from 'node:vm'
 import t from 'tap'
 import fc from 'fast-check'
+import type { ValidateFunction } from 'ajv'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import { parse } from 'yaml'
 import { createConfigLoader } from '../../src/config/load.js'
 import { secretReferences } from '../../src/config/config.js'
+import { formats } from '../../src/config/formats.js'
+import { schemaCode } from '../../src/config/schema-code.js'
 import { configJsonSchema } from '../../src/config/schema.js'
+import { createValidate } from '../../src/config/validate.js'
 import { formatProblem } from '../../src/domain/problem.js'
 
 const NOW = Date.UTC(2026, 10, 22)
 const loader = createConfigLoader()
-const load = (text: string, now = NOW) => loader({ path: 'narrowgate.yaml', text }, '/etc/narrowgate', now)
+/** every text of this file, for the last test */
+const texts = new Map<string, number>()
+const load = (text: string, now = NOW) => texts.set(text, now) && loader({ path: 'narrowgate.yaml', text }, '/etc/narrowgate', now)
 const say = (text: string, now = NOW) => load(text, now).problems.map(formatProblem)
 
 const minimal = `publicUrl: https://gate.example.com
@@ -252,4 +260,16 @@ t.test('a bucket of limits.org that no operation is in is said, with the nearest
   const said = (org: string) => load(minimal + `limits: { org: { ${org} } }\n`).problems.map(formatProblem)
   t.match(said("'/api/v1/userz': 600"), [/warning: no rate limit bucket .* "\/api\/v1\/userz".*did you mean "\/api\/v1\/users"\?/])
   t.same(said("'/api/v1/users': 600, 'GET /api/v1/users/{id}': 1000, 'POST,PUT,DELETE /api/v1/users/{id}': 600, '*': 300"), [])
+})
+
+t.test('the schema as the build makes a function of it says the same, and loads no Ajv', async t => {
+  const made = { exports: {} as { make: (formats: Record<string, (text: string) => boolean>) => ValidateFunction } }
+  const needed: string[] = []
+  const require = createRequire(import.meta.url)
+  compileFunction(schemaCode(), ['exports', 'require'])(made.exports, (name: string) => { needed.push(name); return require(name) as unknown })
+  const checks = Object.fromEntries([...formats].map(([name, check]) => [name, (text: string) => check(text) === undefined]))
+  const built = createConfigLoader(createValidate(made.exports.make(checks)))
+  t.ok(texts.size > 150, `${texts.size} texts`)
+  for (const [text, now] of texts) t.same(built({ path: 'narrowgate.yaml', text }, '/etc/narrowgate', now), loader({ path: 'narrowgate.yaml', text }, '/etc/narrowgate', now))
+  t.ok(needed.every(name => name.startsWith('ajv/dist/runtime/')), needed.join(' '))
 })
