@@ -1,7 +1,7 @@
-import { closeSync, constants, fdatasync, fstatSync, fsyncSync, ftruncateSync, openSync, readdirSync, readSync, renameSync, statSync, unlinkSync, writeSync } from 'node:fs'
+import { closeSync, constants, fdatasync, fstat, fstatSync, fsyncSync, ftruncateSync, openSync, readdirSync, readSync, renameSync, statSync, unlinkSync, writeSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { readStatement, unchained } from './chain.js'
-import type { Disk, Opened } from './journal.js'
+import { REMOVED, type Disk, type Opened } from './journal.js'
 import { createLines, type Bounds, type Sink, type Target } from './lines.js'
 import { processTiming } from './timing.js'
 
@@ -119,7 +119,14 @@ export function fileDisk (path: string, keep?: number): Disk {
     },
     write: bytes => writeSync(fd!, bytes),
     cut (size) { ftruncateSync(fd!, size) },
-    sync (done) { fdatasync(fd!, error => { done(error === null ? undefined : error.code ?? 'EUNKNOWN') }) },
+    sync (done) {
+      const flushed = fd!
+      fdatasync(flushed, error => {
+        if (error !== null) { done(error.code ?? 'EUNKNOWN'); return }
+        // What is in a file without a name is gone when it is closed.
+        fstat(flushed, (_, stats) => { done(stats?.nlink === 0 ? REMOVED : undefined) })
+      })
+    },
     moved (atOnce = false) {
       const now = performance.now()
       if (fd === undefined || (!atOnce && now - checked < CHECK_MS)) return false

@@ -3,6 +3,9 @@ import { LineBytes } from './line-bytes.js'
 import { codeOf, type Bounds, type Sink, type SinkStatus, type Timing } from './lines.js'
 import { gapLine } from './plain.js'
 
+/** The file was removed while it was open: what it held is lost, and what comes next belongs in a new one. */
+export const REMOVED = 'ENOENT'
+
 /** A file that grows, as the journal needs it. Every method may throw with a `code`. */
 export interface Disk {
   /** Opens or creates the file; what it already holds. */
@@ -93,6 +96,8 @@ export class Journal implements DurableSink {
   #scheduled = false
   #syncing = false
   #late = false
+  /** why this file is left once what is in it is flushed; until then nothing more is written to it */
+  #leaving: 'moved' | 'due' | undefined
   #error: string | undefined
   #retry: { cancel (): void } | undefined
   #chain: Chain | undefined
@@ -130,10 +135,12 @@ export class Journal implements DurableSink {
     this.#retry = undefined
     if (this.#closed) return
     try {
-      this.#ready()
-      this.#writePending()
-      this.#error = undefined
-      if (this.#unreported > 0) { this.#reportGap(); this.#schedule() }
+      if (this.#leaving === undefined) {
+        this.#ready()
+        this.#writePending()
+        this.#error = undefined
+        if (this.#unreported > 0) { this.#reportGap(); this.#schedule() }
+      }
       this.#sync()
     } catch (thrown) {
       this.#failed(codeOf(thrown))
@@ -204,8 +211,21 @@ export class Journal implements DurableSink {
   }
 
   #isDue (): boolean {
+    return this.#isOld() && this.#pending.length > 0
+  }
+
+  #isOld (): boolean {
     const { maxBytes = Infinity, maxAgeMs = Infinity } = this.options
-    return this.#size > 0 && (this.#size >= maxBytes || this.timing.now() - this.#since >= maxAgeMs) && this.#pending.length > 0
+    return this.#size > 0 && (this.#size >= maxBytes || this.timing.now() - this.#since >= maxAgeMs)
+  }
+
+  /** Under writes that never end one flush follows the other: such a file could be neither followed nor put aside. */
+  #whyLeave (): 'moved' | 'due' | undefined {
+    try {
+      return this.disk.moved() ? 'moved' : this.#isOld() ? 'due' : undefined
+    } catch {
+      return undefined
+    }
   }
 
   #rotate (): void {
@@ -355,6 +375,7 @@ export class Journal implements DurableSink {
 
   #failed (code: string): void {
     this.#error = code
+    this.#leaving = undefined
     this.#answer(this.#waiters.splice(0), false)
     this.#retry = this.timing.later(() => { this.flush() }, RETRY_MS)
   }
@@ -366,6 +387,7 @@ export class Journal implements DurableSink {
     const upTo = this.#taken
     const deadline = this.timing.later(() => {
       this.#late = true
+      this.#leaving = undefined
       this.#answer(this.#waiters.splice(0), false)
     }, SYNC_DEADLINE_MS)
     this.disk.sync(code => {
@@ -373,11 +395,26 @@ export class Journal implements DurableSink {
       this.#syncing = false
       this.#late = false
       if (this.#closed) { this.disk.close(); return }
+      if (code === REMOVED) {
+        this.#leaving = undefined
+        this.#release()
+        this.#answer(this.#waiters.splice(0), false)
+        this.flush()
+        return
+      }
       if (code !== undefined) { this.#failed(code); return }
       const waiting = this.#waiters
       this.#waiters = waiting.filter(waiter => waiter.line > upTo)
       this.#answer(waiting.filter(waiter => waiter.line <= upTo), true)
-      this.#sync()
+      if (this.#waiters.length > 0 && this.#waiters[0]!.line <= this.#taken) {
+        this.#leaving ??= this.#whyLeave()
+        this.#sync()
+        return
+      }
+      if (this.#leaving === undefined) return
+      if (this.#leaving === 'moved') this.#release()
+      this.#leaving = undefined
+      this.flush()
     })
   }
 

@@ -87,3 +87,13 @@ export function syslogFrame (line: string, gate: string, processId: number, now:
   const message = `<${priority}>1 ${new Date(time ?? now).toISOString()} ${gate.replace(/[^\x21-\x7e]/g, '') || '-'} narrowgate ${processId} audit ${data} \ufeff${line}`
   return `${Buffer.byteLength(message)} ${message}`
 }
+
+/** OTLP's partial success (OTLP specification, "Partial Success"): the batch was read, and some of it was not kept. */
+export function refusesRecords (answer: string): boolean {
+  try {
+    const { partialSuccess } = JSON.parse(answer) as { partialSuccess?: { rejectedLogRecords?: unknown } }
+    return Number(partialSuccess?.rejectedLogRecords ?? 0) > 0
+  } catch {
+    return false
+  }
+}

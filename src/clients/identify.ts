@@ -143,14 +143,15 @@ function unknownKey (key: string, sha256: string): Rejection {
 function expiredKey (found: Known): Rejection {
   return reject('bad_credential', {
     causes: [`this key expired on ${lastDay(found.keyExpiresAt)}`],
-    detail: `key ${found.client.keyId} of client ${found.client.id} has expired`
+    detail: `key ${found.client.keyId} of client ${found.client.id} has expired`,
+    presenter: found.client
   })
 }
 
 function expiredPolicy (found: Known): Rejection {
   return reject('policy_expired', {
     causes: [`it expired on ${lastDay(found.policyExpiresAt)}`],
-    detail: `client ${found.client.id}, key ${found.client.keyId}`
+    presenter: found.client
   })
 }
 

@@ -1,3 +1,5 @@
+import type { Client } from './client.js'
+
 /**
  * Every refusal that the gate can make. `status` and `errorCode` speak Okta's language
  * (developer.okta.com/docs/reference/error-codes), so that its SDKs understand them.
@@ -62,6 +64,8 @@ export interface Rejection {
   readonly wait?: Wait
   /** 405: the methods that the path has */
   readonly allow?: readonly string[]
+  /** who was refused, where a key that has ended proves it: for the audit log only */
+  readonly presenter?: Client
   /** 401: what WWW-Authenticate says, instead of asking for a key */
   readonly challenge?: string
 }
@@ -77,7 +81,7 @@ export interface Wait {
 
 /** Makes a Rejection of the catalogue. */
 export function reject (code: RejectionCode, more: Partial<Omit<Rejection, 'kind' | 'code'>> = {}): Rejection {
-  return { kind: 'rejection', code, causes: more.causes ?? [], detail: more.detail, wait: more.wait, allow: more.allow, challenge: more.challenge }
+  return { kind: 'rejection', code, causes: more.causes ?? [], detail: more.detail, wait: more.wait, allow: more.allow, presenter: more.presenter, challenge: more.challenge }
 }
 
 /** Tells a refusal from a stage's result. */

@@ -14,7 +14,7 @@ import { Journal } from '../audit/journal.js'
 import type { Sink } from '../audit/lines.js'
 import { createAuditLog, type AuditLog, type Outlet } from '../audit/log.js'
 import { createOcsfLines } from '../audit/ocsf.js'
-import { batchPayload, otlpPayload, splunkPayload } from '../audit/payloads.js'
+import { batchPayload, otlpPayload, refusesRecords, splunkPayload } from '../audit/payloads.js'
 import { createPlainLines } from '../audit/plain.js'
 import { openIntents, unknownEnd } from '../audit/recovery-file.js'
 import { createRedactor } from '../audit/redact.js'
@@ -84,7 +84,7 @@ function senderOf (sink: RemoteConfig, text: (reference: SecretReference) => str
     }
     case 'otlp': {
       const { authorization } = sink
-      return httpsSender(sink.url, otlpPayload(authorization === undefined ? undefined : () => text(authorization).trim(), gate, version), ca)
+      return httpsSender(sink.url, otlpPayload(authorization === undefined ? undefined : () => text(authorization).trim(), gate, version), ca, refusesRecords)
     }
   }
 }

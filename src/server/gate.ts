@@ -39,6 +39,7 @@ import { Places } from './places.js'
 import type { Road } from './road.js'
 import type { KnownIdentities } from './self-keeper.js'
 import { Shares } from './shares.js'
+import { SinkNotices } from './sink-notices.js'
 import { Telemetry } from './telemetry.js'
 import { logStoreNotice, SecretRefresh } from './secret-refresh.js'
 import type { Snapshot } from './snapshot.js'
@@ -96,6 +97,9 @@ const TELEMETRY_MS = 1000
 
 /** How long in-flight requests may take to finish after SIGTERM, milliseconds (faults.md). */
 export const DRAIN_MS = 25_000
+
+/** How often the audit sinks are looked at for the operators' log. */
+const SINK_LOOK_MS = 1000
 
 /** Loads everything and starts both listeners. @throws LoadFault, or the system's error for an address in use */
 export async function startGate (options: GateOptions): Promise<Gate> {
@@ -158,6 +162,7 @@ export class Gate {
   #reloading: Promise<ReloadReport> | undefined
   #again = false
   #draining = false
+  #sinkLook: NodeJS.Timeout | undefined
   #proxy: FastifyInstance | undefined
   /** absent: plain HTTP */
   #tls: TlsListener | undefined
@@ -270,6 +275,8 @@ export class Gate {
     const tls = tlsOf(loaded.config, loaded.secrets)
     this.#delay.start()
     this.#clocks.start()
+    const notices = new SinkNotices(this.#log)
+    this.#sinkLook = setInterval(() => { notices.look(this.#audit.sinks) }, SINK_LOOK_MS).unref()
     this.#proxy = buildProxy(road, this.#log, this.#config.listen, tls)
     if (tls !== undefined) this.#tls = new TlsListener(this.#proxy.server as unknown as TlsServer, tls)
     this.#closeUnused = trackUnused(this.#proxy.server, tls !== undefined)
@@ -321,6 +328,7 @@ export class Gate {
     this.#long.stop()
     this.#delay.stop()
     this.#clocks.stop()
+    clearInterval(this.#sinkLook)
     await Promise.all([this.#audit.close(), this.#telemetry?.close(TELEMETRY_MS)])
     await Promise.all((await this.#left).map(async log => { await log.close() }))
   }

@@ -34,8 +34,14 @@ export function judge (exchange: GateExchange, request: RawRequest, now: number)
 export function judgeCall (exchange: GateExchange, request: RawRequest, now: number): Rejection | undefined | Promise<Rejection | undefined> {
   exchange.stage = 'identify'
   const who = exchange.snapshot.clients.identify(new PresentedCall(exchange, request), now)
-  if (who instanceof Promise) return who.then(identified => isRejection(identified) ? identified : judgeKnown(exchange, identified.client, identified.proof, now))
-  return isRejection(who) ? who : judgeKnown(exchange, who, undefined, now)
+  if (who instanceof Promise) return who.then(identified => isRejection(identified) ? unknown(exchange, identified) : judgeKnown(exchange, identified.client, identified.proof, now))
+  return isRejection(who) ? unknown(exchange, who) : judgeKnown(exchange, who, undefined, now)
+}
+
+/** Whose key has ended is known all the same: the event says so. */
+function unknown (exchange: GateExchange, rejection: Rejection): Rejection {
+  exchange.client = rejection.presenter
+  return rejection
 }
 
 function judgeKnown (exchange: GateExchange, client: Client, proof: PendingProof | undefined, now: number): Rejection | undefined {

@@ -246,11 +246,18 @@ function mayCallAgain (exchange: GateExchange, result: ForwardResult): boolean {
 function conclude (exchange: GateExchange, result: ForwardResult, response: ServerResponse): Rejection | undefined {
   switch (result.kind) {
     case 'answered': return answered(exchange, result, response)
-    case 'aborted': exchange.aborted = true; exchange.detail = result.failure?.cause; return undefined
+    case 'aborted': return aborted(exchange, result)
     case 'credential_refused': return reject('upstream_credential')
     case 'failed': return failed(result)
     default: return unreachable(result)
   }
+}
+
+/** Nobody is there to be told; of a write that got no answer the event says that it may have been executed. */
+function aborted (exchange: GateExchange, result: ForwardResult & { kind: 'aborted' }): Rejection | undefined {
+  exchange.aborted = true
+  exchange.detail = result.failure?.cause
+  return result.sent && result.status === undefined && exchange.method !== 'GET' ? reject('upstream_uncertain') : undefined
 }
 
 function answered (exchange: GateExchange, result: ForwardResult & { kind: 'answered' }, response: ServerResponse): undefined {

@@ -1,5 +1,5 @@
 import { createPublicKey, generateKeyPairSync } from 'node:crypto'
-import { appendFileSync, existsSync, readFileSync, renameSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import { appendFileSync, existsSync, readFileSync, renameSync, rmSync, statSync, truncateSync, unlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { compactVerify } from 'jose'
@@ -253,6 +253,45 @@ t.test('durable: one flush for all who wait, none answered before it', async t =
   log.flush()
   t.equal(await log.writeDurable(line(100)), true)
   await log.close()
+})
+
+t.test('a file that is removed while writes go on: what was in it is not called durable, and a new one begins at once', async t => {
+  const path = join(t.testdir(), 'audit.jsonl')
+  const log = journal(path, {}, { ...fileDisk(path), moved: () => false })
+  t.equal(await log.writeDurable(line(1)), true)
+  unlinkSync(path)
+  t.equal(await log.writeDurable(line(2)), false)
+  t.equal(await log.writeDurable(line(3)), true)
+  t.equal(log.status.healthy, true)
+  await log.close()
+  t.match(await judge([path]), { findings: [], events: 1 })
+})
+
+t.test('under writes that never end a file is put aside, or followed, all the same', async t => {
+  const path = join(t.testdir(), 'audit.jsonl')
+  const { disk, state } = scripted(path)
+  const log = journal(path, { maxBytes: 65_536 }, disk)
+  state.hang = true
+  const answers: boolean[] = []
+  const busy = async (from: number, to: number): Promise<void> => {
+    for (let i = from; i < to; i++) {
+      log.writeDurable(line(i)).then(durable => { answers.push(durable) }).catch(() => {})
+      await nextTurn()
+      // The next is there before the flush of this one is over.
+      if (i % 2 === 1) state.held.shift()!()
+    }
+  }
+  await busy(0, 100)
+  t.ok(rotatedFiles(path).length >= 1, 'put aside')
+  renameSync(path, `${path}.1`)
+  await new Promise(resolve => setTimeout(resolve, 1100))
+  await busy(100, 110)
+  t.ok(existsSync(path), 'followed')
+  state.hang = false
+  while (state.held.length > 0) { state.held.shift()!(); await nextTurn() }
+  await log.close()
+  t.same(answers, Array.from({ length: 110 }, () => true))
+  t.match(await judge([...rotatedFiles(path), `${path}.1`, path]), { findings: [], events: 110 })
 })
 
 t.test('open intents are found again, also in the file that follows', async t => {

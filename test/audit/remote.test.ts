@@ -10,7 +10,7 @@ import t from 'tap'
 import { SendFault, type Sender } from '../../src/audit/deliver.js'
 import { httpsSender } from '../../src/audit/https.js'
 import { createOcsfLines } from '../../src/audit/ocsf.js'
-import { batchPayload, otlpPayload, splunkPayload } from '../../src/audit/payloads.js'
+import { batchPayload, otlpPayload, refusesRecords, splunkPayload } from '../../src/audit/payloads.js'
 import { Spool } from '../../src/audit/spool-file.js'
 import { syslogSender } from '../../src/audit/tls.js'
 import { later, until } from '../support/gate.js'
@@ -133,11 +133,13 @@ const certificate = makeCertificate({ commonName: 'collector', names: ['127.0.0.
 t.test('batches over HTTP: gzipped, signed, tried again until they are taken', async t => {
   const seen: Array<{ headers: IncomingMessage['headers'], body: string }> = []
   let status = 503
+  let answer = ''
   const server = createServer((request: IncomingMessage, response: ServerResponse) => {
     const chunks: Buffer[] = []
     request.on('data', (chunk: Buffer) => { chunks.push(chunk) }).on('end', () => {
       seen.push({ headers: request.headers, body: gunzipSync(Buffer.concat(chunks)).toString() })
-      response.writeHead(status).end()
+      response.writeHead(status, answer === 'broken' ? { 'Content-Length': 100 } : {})
+      if (answer === 'broken') { response.write('{'); setTimeout(() => { response.destroy() }, 10) } else response.end(answer)
     })
   }).listen(0, '127.0.0.1')
   t.teardown(() => server.close())
@@ -159,9 +161,16 @@ t.test('batches over HTTP: gzipped, signed, tried again until they are taken', a
   await splunk.send(lines)
   t.equal(seen.at(-1)!.headers.authorization, 'Splunk hec-token')
   t.same(seen.at(-1)!.body.split('\n').map(text => JSON.parse(text).event.metadata.uid), ['e1', 'e2'])
-  const otlp = httpsSender(url, otlpPayload(() => 'Bearer o', 'gate-1', '1'))
-  await otlp.send(lines)
+  const otlp = httpsSender(url, otlpPayload(() => 'Bearer o', 'gate-1', '1'), undefined, refusesRecords)
+  for (const taken of ['', '{}', '{"partialSuccess":{}}', '{"partialSuccess":{"rejectedLogRecords":"0"}}', 'x'.repeat(200_000)]) {
+    answer = taken
+    await otlp.send(lines)
+  }
+  answer = '{"partialSuccess":{"rejectedLogRecords":"1","errorMessage":"too old"}}'
+  await t.rejects(otlp.send(lines), { permanent: true }, 'a part that was not kept is looked for, and kept aside')
   t.equal(JSON.parse(seen.at(-1)!.body).resourceLogs[0].scopeLogs[0].logRecords.length, 2)
+  answer = 'broken'
+  await t.rejects(batch.send(lines), { permanent: undefined }, 'an answer that breaks off is none')
   for (const sender of [batch, splunk, otlp]) sender.close()
 })
 

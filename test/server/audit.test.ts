@@ -141,8 +141,10 @@ t.test('a collector that is down is spooled for, and gets everything in order wh
   // the first line of the file's chain is an anchor for the collector
   t.match(sink, { made: 61, written: 0, spooled: 61, dropped: 0, collector: 'HTTP 503' })
   t.match((await rig.admin('/metrics')).text, /narrowgate_audit_events\{sink="https 127\.0\.0\.1:\d+",state="spooled"\} 61/)
+  t.ok(await until(() => /"why":"HTTP 503","msg":"the collector takes nothing: audit lines wait on the disk"/.test(rig.log())), 'and the log says so')
   status = 200
   t.ok(await until(async () => (await auditOf(rig)).sinks[1]!.spooled === 0))
+  t.ok(await until(() => /the collector takes audit lines again/.test(rig.log())))
   const events = got.flatMap(text => parseEvent(text) ?? [])
   t.equal(new Set(events.map(({ id, phase }) => `${id} ${phase}`)).size, 60)
   t.same(events.map(({ id }) => id), eventsOf(join(rig.folder, 'audit-ocsf.jsonl')).map(({ id }) => id), 'in the order of the file')
