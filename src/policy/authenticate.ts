@@ -27,7 +27,7 @@ export function compileAuthenticate ({ yaml, value }: WrittenPolicy, options: Lo
       } satisfies KeyPairEntry]
     }
     if (workload !== undefined) return [compileWorkload(workload, [...at, 'workload'], options.issuers, say)]
-    return mtls === undefined ? [] : [{ kind: 'mtls', ...mtls }]
+    return mtls === undefined ? [] : [{ kind: 'mtls', ...mtls, place: { file: yaml.path, ...yaml.locate([...at, 'mtls']) } }]
   })
 }
 

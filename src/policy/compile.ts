@@ -31,6 +31,7 @@ export interface WorkloadEntry {
 /** A client certificate, by one of the three. */
 export interface CertificateEntry {
   readonly kind: 'mtls'
+  readonly place: Place
   readonly uri?: string
   readonly dns?: string
   readonly sha256?: string

@@ -16,11 +16,21 @@ export function excerpt (problem: Problem, text: string | undefined): string {
   const source = text?.split(/\r?\n/, problem.line)[problem.line - 1]
   if (source === undefined || source.trim() === '') return [head, ...hint].join('\n')
   const start = Math.max(0, Math.min(problem.column - 1, source.length) - WIDTH + 30)
-  const shown = printable(source.slice(start, start + WIDTH))
+  const shown = printable(withoutSecrets(source).slice(start, start + WIDTH))
   const number = String(problem.line)
   const gutter = ' '.repeat(number.length)
   const caret = ' '.repeat(Math.max(0, Math.min(problem.column - 1 - start, shown.length))) + '^'
   return [head, `  ${number} | ${shown}`, `  ${gutter} | ${caret}`, ...hint].join('\n')
+}
+
+/**
+ * Policies hold no secret, but for mistakes: a client key where its hash belongs, a private JWK where its public half
+ * does. What looks like one is starred out, so that no log of a pipeline has it.
+ */
+function withoutSecrets (line: string): string {
+  return line
+    .replace(/ngk_[0-9A-Za-z]+/g, key => `ngk_${'*'.repeat(key.length - 4)}`)
+    .replace(/((?:^|[^\w])["']?(?:d|p|q|dp|dq|qi|k)["']?\s*:\s*["']?)([\w-]{20,})/g, (_, name: string, value: string) => name + '*'.repeat(value.length))
 }
 
 /** A terminal must not obey what a file holds, and a tab must stay one column wide under the caret. */

@@ -108,7 +108,7 @@ function validateString (schema: Schema, value: string, path: Path, found: Findi
   else if (schema.pattern !== undefined && !new RegExp(schema.pattern, 'u').test(value)) {
     // Who pastes a key where its hash belongs must not find it in a log.
     const shown = schema.writeOnly === true ? 'this' : show(value)
-    found.push(finding(path, `${shown} has not the form that is needed here`, { hint: schema.description ?? `it has to match ${schema.pattern}` }))
+    found.push(finding(path, `${shown} has not the form that is needed here`, { hint: value.startsWith('ngk_') ? 'this is the key itself: give its hash, and replace the key, since it has been in a file' : schema.description ?? `it has to match ${schema.pattern}` }))
   }
 }
 

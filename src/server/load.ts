@@ -5,6 +5,7 @@ import type { Config, SecretReference } from '../config/config.js'
 import { recordReader, replayReader, type Recorded } from '../config/recorded.js'
 import { listSecrets, loadSources, type LoadedSources } from '../config/sources.js'
 import { readIdentities, type KeySets, type ReadIdentities } from './identities.js'
+import { mismatches } from './mismatches.js'
 import { unusableSecrets } from './unusable-secrets.js'
 import type { Environment } from '../config/secret-files.js'
 import type { SecretStores } from '../config/secret-stores.js'
@@ -89,7 +90,7 @@ export async function loadEverything (configFile: string, environment: Environme
   })
   const identities = await readIdentities(read.config, policies, read.secrets, options.withSecrets !== false, options.memory?.keySets)
   const unusable = options.withSecrets === false ? [] : await unusableSecrets(read.config, read.secrets)
-  return { ...read, policies, identities, problems: [...read.problems, ...unusable, ...policies.problems, ...identities.problems], texts, recorded: options.record === true ? recorded(listSecrets(read.config, read.secrets)) : undefined }
+  return { ...read, policies, identities, problems: [...read.problems, ...unusable, ...policies.problems, ...identities.problems, ...mismatches(read.config, policies)], texts, recorded: options.record === true ? recorded(listSecrets(read.config, read.secrets)) : undefined }
 }
 
 /** What is wrong with the policies beside a narrowgate.yaml that would not load: everything but what hangs on its values. */

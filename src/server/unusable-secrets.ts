@@ -14,7 +14,13 @@ import { isUsableTls, revocationLists, tlsOf } from './listener-tls.js'
 export async function unusableSecrets (config: Config, secrets: ReadonlyMap<SecretReference, Secret>): Promise<Problem[]> {
   const problems: Problem[] = []
   const say = (reference: SecretReference, message: string, hint: string): void => { problems.push({ severity: 'error', ...reference.place, message, hint }) }
-  for (const { ca, credential } of config.upstreams.values()) {
+  for (const { ca, credential, authnToken } of config.upstreams.values()) {
+    for (const { value, next } of [credential, authnToken].filter(token => token !== undefined && 'value' in token)) {
+      for (const reference of [value, next]) {
+        const token = reference === undefined ? undefined : secrets.get(reference)
+        if (token !== undefined && !isToken(token.reveal())) say(reference!, 'this is no API token', 'give the token alone: one word, without "SSWS" before it')
+      }
+    }
     const pem = ca === undefined ? undefined : secrets.get(ca)
     if (pem !== undefined && !isContext({ ca: pem.reveal() })) say(ca!, 'this is no certificate', 'give a PEM file of trust anchors')
     for (const reference of credential.kind === 'serviceApp' ? credential.keys : []) {
@@ -41,6 +47,11 @@ export async function unusableSecrets (config: Config, secrets: ReadonlyMap<Secr
     if (pem !== undefined && !isContext({ ca: pem.reveal() })) say(store.ca!, 'this is no certificate', 'give a PEM file of trust anchors')
   }
   return problems
+}
+
+/** What can stand in a header as it is (RFC 9110 section 11.2, without the padding that no token of Okta's has). */
+function isToken (text: string): boolean {
+  return /^[A-Za-z0-9._~+/-]+=*$/.test(text)
 }
 
 function isStoreUrl (text: string): boolean {

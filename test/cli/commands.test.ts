@@ -112,6 +112,20 @@ t.test('check is 0 for files without fault, 1 for warnings, 2 for errors', async
   t.equal(withoutSecret.code, 1, 'who checks need not hold the secret')
   t.match(withoutSecret.out, /narrowgate\.yaml:7:16 warning: serve would not start here: the environment variable OKTA_API_TOKEN is not set/)
 
+  for (const token of ['SSWS 00token', '00token\n00token', '00tök']) {
+    const wrong = await narrowgate(['check', '-c', config], { environment: { OKTA_API_TOKEN: token } })
+    t.match(wrong, { code: 2, out: /narrowgate\.yaml:7:16 this is no API token/ })
+    t.notMatch(wrong.out, /00t/)
+  }
+
+  await writeFile(config, CONFIG.replace(/credential:[^]*/, 'credential: { serviceApp: { clientId: 0oa1, keys: [{ env: KEY }], scopes: [okta.groups.manage] } }'))
+  await writeFile(join(root, 'policies/helpdesk.yaml'), POLICY.replace(/apiKey: .*/, 'mtls: { dns: a.example }'))
+  const apart = await narrowgate(['check', '-c', config])
+  t.equal(apart.code, 1)
+  t.match(apart.out, /helpdesk\.yaml:\d+:\d+ warning: no client certificate ever gets here/)
+  t.match(apart.out, /warning: the scopes of upstream default do not list okta\.users\.\w+, which helpdesk\.yaml#\d+ \(\w+\) needs/)
+
+  await writeFile(config, CONFIG)
   await writeFile(join(root, 'policies/helpdesk.yaml'), POLICY.replace('client: helpdesk', 'client: helpdesk\nexpires: 2026-11-30'))
   const soon = await narrowgate(['check', '--policies', join(root, 'policies')])
   t.equal(soon.code, 1)
