@@ -15,15 +15,19 @@ import { UsageFault } from './usage.js'
 /** Lines of the log's own, which are no events: the chain's statements, gaps, torn ends. */
 const OWN_LINE = /^\{"event":"narrowgate\.(?:chain|checkpoint|gap|torn)"/
 
+/** How many events there were, and lines that are none. */
+interface Found { events: number, others: number }
+
 /**
  * The events of audit logs, in the order of the files: JSON lines in any of the gate's formats, gzipped or not, `-` for
  * standard input. Lines that are no events of the gate are counted, and said on stderr at the end.
  *
- * @param options `phases`: also what came before a request's end, intents among it; `mayBeEmpty`: other logs are read, too
+ * @param options `phases`: also what came before a request's end, intents among it; `mayBeEmpty`: other logs are read, too;
+ *   `found`: is added to
  *
  * @throws UsageFault when a file can't be read, or none of them holds an event
  */
-export async function * auditEvents (shell: Shell, files: readonly string[], options: { readonly phases?: boolean, readonly mayBeEmpty?: boolean } = {}): AsyncGenerator<AuditEvent> {
+export async function * auditEvents (shell: Shell, files: readonly string[], options: { readonly phases?: boolean, readonly mayBeEmpty?: boolean, readonly found?: Found } = {}): AsyncGenerator<AuditEvent> {
   let events = 0
   let others = 0
   for (const file of files) {
@@ -40,6 +44,7 @@ export async function * auditEvents (shell: Shell, files: readonly string[], opt
       throw new UsageFault(`${file} cannot be read (${code})`)
     }
   }
+  if (options.found !== undefined) { options.found.events += events; options.found.others += others }
   if (others > 0) shell.terminal.err(`narrowgate: ${count(others, 'line')} of ${files.join(', ')} ${others === 1 ? 'is no event' : 'are no events'} of the gate\n`)
   if (events === 0 && options.mayBeEmpty !== true) throw new UsageFault(`${files.join(', ')} ${files.length === 1 ? 'holds' : 'hold'} no event of the gate's audit log`)
 }
@@ -91,15 +96,16 @@ export function workerFiles (file: string): string[] {
   }
 }
 
-/** The events of logs with all that belongs to them, in the order of time as far as each process's are. */
+/**
+ * The events of logs with all that belongs to them, in the order of time as far as each log's are: several gates', and
+ * files that something else has put aside under names of its own, are merged. A log in which nothing stands but the gate's own lines is one without events.
+ */
 export async function * allEvents (shell: Shell, files: readonly string[], options: { readonly phases?: boolean } = {}): AsyncGenerator<AuditEvent> {
-  const chains = chainsOf(files)
-  if (chains.length === 1) { yield * auditEvents(shell, chains[0]!, options); return }
-  const streams = await Promise.all(chains.map(async chain => {
-    const events = auditEvents(shell, chain, { ...options, mayBeEmpty: true })
+  const found: Found = { events: 0, others: 0 }
+  const streams = await Promise.all(logsOf(files).map(async log => {
+    const events = auditEvents(shell, log, { ...options, mayBeEmpty: true, found })
     return { events, next: await events.next() }
   }))
-  let found = 0
   for (;;) {
     let first: typeof streams[number] | undefined
     for (const stream of streams) {
@@ -107,9 +113,14 @@ export async function * allEvents (shell: Shell, files: readonly string[], optio
       if (first === undefined || stream.next.value.time < (first.next.value as AuditEvent).time) first = stream
     }
     if (first === undefined) break
-    found++
     yield first.next.value as AuditEvent
     first.next = await first.events.next()
   }
-  if (found === 0) throw new UsageFault(`${files.join(', ')} ${files.length === 1 ? 'holds' : 'hold'} no event of the gate's audit log`)
+  if (found.events === 0 && found.others > 0) throw new UsageFault(`${files.join(', ')} ${files.length === 1 ? 'holds' : 'hold'} no event of the gate's audit log`)
+}
+
+/** Each log that is named with the files that the gate put aside from it; no file twice. */
+function logsOf (files: readonly string[]): string[][] {
+  const taken = new Set<string>()
+  return files.flatMap(file => chainsOf([file])).map(log => log.filter(file => !taken.has(file) && taken.add(file))).filter(log => log.length > 0)
 }

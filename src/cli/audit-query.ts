@@ -24,7 +24,8 @@ export interface QueryOptions extends EventChoice {
 
 const OUTCOMES = new Set<string>(['allowed', 'refused', 'limited', 'failed', 'aborted', 'pending', 'unknown'] satisfies Outcome[])
 const COLORS: Readonly<Record<Outcome, Style>> = { allowed: 'green', refused: 'red', limited: 'yellow', failed: 'red', aborted: 'yellow', pending: 'dim', unknown: 'red' }
-const UNITS: Readonly<Record<string, number>> = { m: 60_000, h: 3_600_000, d: 86_400_000 }
+const UNITS: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 7 * 86_400_000 }
+const DAY_OR_TIME = /^\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?<zone>Z|[+-]\d\d:?\d\d)?)?$/i
 
 /** `narrowgate audit query FILE…`: events that fit, oldest first. */
 export async function query (shell: Shell, files: readonly string[], options: QueryOptions): Promise<number> {
@@ -55,13 +56,20 @@ function hasResource ({ resources, path }: AuditEvent, id: string): boolean {
   return resources?.some(resource => resource.id === id) ?? path?.split('/').includes(id) ?? false
 }
 
-/** A time as written, or so long ago. */
+/** A time as written, in UTC unless it says otherwise as all times of events are, or so long ago. */
 function momentOf (flag: string, text: string | undefined, now: number): number | undefined {
   if (text === undefined) return undefined
-  const ago = /^([1-9][0-9]{0,4})([mhd])$/.exec(text)
-  const at = ago === null ? Date.parse(text) : now - Number(ago[1]) * UNITS[ago[2]!]!
-  if (Number.isNaN(at)) throw new UsageFault(`${flag}: ${JSON.stringify(text)} is no time; write e.g. 2026-11-22, 2026-11-22T10:00Z or 7d`)
+  const ago = /^([1-9][0-9]{0,4})([smhdw])$/.exec(text)
+  const at = ago === null ? parsedTime(text) : now - Number(ago[1]) * UNITS[ago[2]!]!
+  if (Number.isNaN(at)) throw new UsageFault(`${flag}: ${JSON.stringify(text)} is no time; write e.g. 2026-11-22, 2026-11-22T10:00+01:00 (without a zone: UTC) or 7d`)
   return at
+}
+
+function parsedTime (text: string): number {
+  const match = DAY_OR_TIME.exec(text)
+  if (match === null) return NaN
+  const iso = text.toUpperCase().replace(' ', 'T')
+  return Date.parse(iso.length > 10 && match.groups?.['zone'] === undefined ? `${iso}Z` : iso)
 }
 
 /** One line for a person. Colours are ours, everything else of a line came from outside. */

@@ -22,11 +22,37 @@ export async function verifyFiles (shell: Shell, files: readonly string[], optio
   const check = options.key === undefined ? undefined : checkerOf(await readKey(options.key))
   const anchors = await readAnchors(shell, options.anchor ?? [], check)
   const verdicts: Verdict[] = []
-  for (const chain of chainsOf(files)) verdicts.push(await verify(logs(shell, chain), { check, anchors }))
+  for (const log of chainsOf(files)) for (const chain of await byChain(shell, log)) verdicts.push(await verify(logs(shell, chain), { check, anchors }))
   const verdict = together(verdicts)
-  if (options.json === true) terminal.out(`${JSON.stringify({ ...verdict, anchors: anchors.length }, null, 2)}\n`)
-  else print(shell, verdict, anchors.length, check !== undefined)
+  if (options.json === true) terminal.out(`${JSON.stringify({ ...verdict, anchors: anchors.length, chains: verdicts.length }, null, 2)}\n`)
+  else print(shell, verdict, { anchors: anchors.length, chains: verdicts.length, hasKey: check !== undefined })
   return verdict.findings.length > 0 ? EXIT.findings : EXIT.fine
+}
+
+/**
+ * Files by the chain that their first lines name, in the order of their numbers in it: several gates have a chain each, and
+ * a name that a file was put aside under need not tell its place. One that names no chain stays behind the file before it.
+ */
+async function byChain (shell: Shell, files: readonly string[]): Promise<string[][]> {
+  const chains = new Map<string, Array<{ file: string, place: number }>>()
+  let last = { chain: '', place: 0 }
+  for (const file of files) {
+    const start = await startOf(shell, file)
+    last = start === undefined ? { ...last } : { chain: start.chain, place: start.file }
+    const known = chains.get(last.chain)
+    if (known === undefined) chains.set(last.chain, [{ file, place: last.place }])
+    else known.push({ file, place: last.place })
+  }
+  return [...chains.values()].map(chain => chain.sort((a, b) => a.place - b.place).map(({ file }) => file))
+}
+
+/** Standard input can be read once: it names nothing beforehand. What can't be read is said when the file's turn comes. */
+async function startOf (shell: Shell, file: string): Promise<{ chain: string, file: number } | undefined> {
+  if (file === '-') return undefined
+  try {
+    for await (const line of bytesOfLines(shell, file)) return readStatement(line)?.statement
+  } catch { /* said later */ }
+  return undefined
 }
 
 /** Each process of a gate has a chain of its own. */
@@ -44,20 +70,22 @@ function together (verdicts: readonly Verdict[]): Verdict {
   }
 }
 
-function print ({ terminal }: Shell, verdict: Verdict, anchors: number, hasKey: boolean): void {
+function print ({ terminal }: Shell, verdict: Verdict, { anchors, chains, hasKey }: { readonly anchors: number, readonly chains: number, readonly hasKey: boolean }): void {
   const paint = painter(terminal.color)
   for (const { file, line, what, message } of verdict.findings) terminal.out(`${printable(file)}${line === undefined ? '' : `:${line}`} ${paint('red', what)}: ${printable(message)}\n`)
   const { findings, files, events, checkpoints, kids, loose, from } = verdict
-  terminal.out(`${findings.length === 0 ? paint('green', 'intact') : paint('red', count(findings.length, 'finding'))}: ${count(files, 'file')}, ${count(events, 'event')}, ${count(checkpoints, 'statement')}${anchors === 0 ? '' : `, ${count(anchors, 'anchor')}`}\n`)
+  terminal.out(`${findings.length === 0 ? paint('green', 'intact') : paint('red', count(findings.length, 'finding'))}: ${count(files, 'file')}, ${count(events, 'event')}, ${count(checkpoints, 'statement')}${chains === 1 ? '' : `, ${count(chains, 'chain')}`}${anchors === 0 ? '' : `, ${count(anchors, 'anchor')}`}\n`)
   if (!hasKey) terminal.err(`narrowgate: signatures were not checked: give --key${kids.length === 0 ? '; nothing is signed' : ` (signed by ${kids.map(printable).join(', ')})`}\n`)
   if (from > 1) terminal.err(`narrowgate: what was written before event ${from} is not here: whether it was rotated away or removed can't be told\n`)
+  if (checkpoints === 0 && findings.length > 0 && files === 1) terminal.err('narrowgate: no line states a chain: was it written with chain: false, or by another program, or were its line ends converted?\n')
   if (loose > 0) terminal.err(`narrowgate: no checkpoint vouches for the last ${count(loose, 'event')}\n`)
   if (anchors === 0) terminal.err('narrowgate: without --anchor, events cut off at the end of the last file are not missed\n')
 }
 
 async function readKey (file: string): Promise<KeyObject> {
+  const pem = await readFile(file).catch((error: unknown) => { throw new UsageFault(`${file} cannot be read (${(error as NodeJS.ErrnoException).code ?? 'unknown'})`) })
   try {
-    const key = createPublicKey(await readFile(file))
+    const key = createPublicKey(pem)
     if (key.asymmetricKeyType === 'ed25519') return key
   } catch { /* said below */ }
   throw new UsageFault(`${file} is no Ed25519 key in PEM`)

@@ -3,7 +3,7 @@ import type { CompiledPolicy } from '../policy/compile.js'
 import { entitlements as report } from '../policy/entitlements.js'
 import { didYouMean } from '../policy/nearest.js'
 import { createUsageCounter, type Usage } from '../policy/usage.js'
-import { auditEvents } from './audit-events.js'
+import { auditEvents, withRotated } from './audit-events.js'
 import { entitlementMarkdown, entitlementText } from './entitlements-text.js'
 import { EXIT } from './exit.js'
 import { loadFiles, type FileOptions } from './files.js'
@@ -66,6 +66,6 @@ function chosen (policies: readonly CompiledPolicy[], { client, upstream }: Enti
 
 async function usageOf (shell: Shell, files: readonly string[], policies: readonly CompiledPolicy[], days: number): Promise<Usage> {
   const counter = createUsageCounter(policies, days, shell.now())
-  for await (const event of auditEvents(shell, files)) counter.add(event)
+  for await (const event of auditEvents(shell, withRotated(files))) counter.add(event)
   return counter.usage()
 }

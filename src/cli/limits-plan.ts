@@ -1,6 +1,6 @@
 import { defaultLimit, orgLimitFor } from '../okta/buckets.js'
 import { loadEverything } from '../server/load.js'
-import { auditEvents } from './audit-events.js'
+import { auditEvents, withRotated } from './audit-events.js'
 import { EXIT } from './exit.js'
 import type { Shell } from './shell.js'
 import { painter, printable, type Paint } from './style.js'
@@ -46,7 +46,7 @@ const MORE = 1.25
 export async function limitsPlan (shell: Shell, options: PlanOptions): Promise<number> {
   const allowanceOf = await allowances(shell, options.config)
   const seen = new Map<string, { upstream: string, bucket: string, client: string, times: number[], limited: number }>()
-  for await (const { upstream, bucket, client, time, outcome, upstreamStatus } of auditEvents(shell, options.usage)) {
+  for await (const { upstream, bucket, client, time, outcome, upstreamStatus } of auditEvents(shell, withRotated(options.usage))) {
     if (upstream === undefined || bucket === undefined || client === undefined) continue
     const key = JSON.stringify([upstream, bucket, client])
     let one = seen.get(key)

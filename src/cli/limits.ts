@@ -35,7 +35,7 @@ export async function limits (shell: Shell, options: LimitsOptions): Promise<num
   for (;;) {
     const answer = await read(url)
     if (answer === undefined) {
-      terminal.err(`narrowgate: no gate answers at ${url.origin}\n`)
+      terminal.err(`narrowgate: no gate answers at ${url.origin}: --url is its admin listener\n`)
       return EXIT.findings
     }
     if (options.json === true) terminal.out(`${JSON.stringify(answer, null, options.watch === true ? 0 : 2)}\n`)
@@ -78,7 +78,8 @@ function urlOf (text: string): URL {
 async function read (url: URL): Promise<LimitsAnswer | undefined> {
   try {
     const answer = await fetch(url, { signal: AbortSignal.timeout(TIMEOUT_MS) })
-    return answer.ok ? await answer.json() as LimitsAnswer : undefined
+    const view = answer.ok ? await answer.json() as Partial<LimitsAnswer> : undefined
+    return Array.isArray(view?.store) && Array.isArray(view.upstreams) ? view as LimitsAnswer : undefined
   } catch {
     return undefined
   }

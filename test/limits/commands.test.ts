@@ -46,6 +46,16 @@ t.test('narrowgate limits shows the buckets of a running gate; the plan reads it
   t.match((await narrowgate(['limits', 'plan', '--usage', `${rig.folder}/audit.jsonl`])).out, /^default \/api\/v1\/users: allowance \d+\/min\n.*peak minute[^]*app +10 +10 /, 'without a config: half of the catalogue')
 })
 
+t.test('the plan counts the files that were put aside, too; limits say when what answers is no gate', async t => {
+  const plain = createPlainLines()
+  const event = (id: string): string => plain(someEvent({ id, time: Date.parse('2026-11-22T12:00:00Z'), client: 'a', upstream: 'default', bucket: '/api/v1/apps', outcome: 'allowed', upstreamStatus: 200 }))
+  const folder = t.testdir({ 'audit.jsonl': event('b'), 'audit.jsonl.20261122T101500123Z': event('a') })
+  t.match(JSON.parse((await narrowgate(['limits', 'plan', '--usage', join(folder, 'audit.jsonl'), '--json'])).out), { rows: [{ calls: 2 }] })
+  const emulator = await startEmulator({})
+  t.teardown(() => emulator.close())
+  t.match(await narrowgate(['limits', '--url', emulator.url]), { code: 1, err: /no gate answers at .*: --url is its admin listener/ })
+})
+
 t.test('the plan is the same from logs of every format, gzipped or not', async t => {
   const producer = { version: '1.2.3', gate: 'gate-1' }
   const formats = { plain: createPlainLines(), ocsf: createOcsfLines(producer), ecs: createEcsLines(producer) }

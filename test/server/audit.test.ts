@@ -266,6 +266,18 @@ t.test('narrowgate audit: query, report, tail and verify over every format and o
     t.equal((await query(name, '--resource', '00u1abcdefghijklmnop')).length, 1)
     t.same(await query(name, '--since', '2099-01-01'), [])
   }
+  for (const [since, shown] of [['30s', 3], ['1w', 3], ['2026-01-01 10:00', 3], ['2026-01-01T10:00+02:00', 3], [new Date(Date.now() + 60_000).toISOString().slice(0, 19), 0], ['5', undefined], ['now', undefined]] as const) {
+    const { code, out } = await narrowgate(['audit', 'query', file('plain.jsonl'), '--since', since], { now: Date.now() })
+    t.same([code, out.split('\n').length - 1], shown === undefined ? [2, 0] : [shown === 0 ? 1 : 0, shown], since)
+  }
+  const plainLines = readFileSync(file('plain.jsonl'), 'utf8').split(/(?<=\n)/)
+  writeFileSync(file('later.log'), plainLines.slice(1).join(''))
+  writeFileSync(file('sooner.log'), plainLines[0]!)
+  writeFileSync(file('empty.log'), '')
+  const merged = await narrowgate(['audit', 'query', file('later.log'), file('sooner.log'), file('empty.log'), '--json'])
+  t.equal(merged.out, plainLines.join(''), 'several logs are one in the order of time')
+  t.match(await narrowgate(['audit', 'query', file('empty.log')]), { code: 1, err: '' }, 'a log in which nothing stands yet')
+  t.equal((await narrowgate(['audit', 'query', file('narrowgate.yaml')])).code, 2)
   const [one] = await query('plain.jsonl', '--client', 'app', '--outcome', 'allowed', '--json')
   t.match(JSON.parse(one!), { event: 'narrowgate.request', client: 'app' })
   t.equal((await query(gz, '--id', JSON.parse(one!).id)).length, 1)
@@ -280,6 +292,9 @@ t.test('narrowgate audit: query, report, tail and verify over every format and o
   const verified = await narrowgate(['audit', 'verify', file(gz), '--key', file('key.pem')])
   t.match(verified, { code: 0, out: /intact: 1 file, 4 events/ })
   t.equal((await narrowgate(['audit', 'verify', file('ecs.jsonl'), '--key', file('key.pem'), '--anchor', file('ecs.jsonl')])).code, 0)
+  t.match(await narrowgate(['audit', 'verify', file('ecs.jsonl'), file(gz), '--key', file('key.pem')]), { code: 0, out: /intact: 2 files, 8 events, 4 statements, 2 chains/ }, 'files of two chains')
+  t.match(await narrowgate(['audit', 'verify', file('ecs.jsonl'), '--key', file('nowhere.pem')]), { code: 2, err: /nowhere\.pem cannot be read \(ENOENT\)/ })
+  t.match(await narrowgate(['audit', 'verify', file('plain.jsonl')]), { code: 1, err: /no line states a chain: was it written with chain: false/ })
   const lines = readFileSync(file('ecs.jsonl'), 'utf8').split(/(?<=\n)/)
   writeFileSync(file('cut.jsonl'), lines.slice(0, -2).join(''))
   t.match(await narrowgate(['audit', 'verify', file('cut.jsonl'), '--key', file('key.pem'), '--anchor', file('ecs.jsonl')]), { code: 1, out: /truncated: the log ends at event \d/ })
