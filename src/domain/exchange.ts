@@ -16,6 +16,8 @@ export type Stage = 'record' | 'target' | 'identify' | 'operation' | 'decide' | 
  */
 export class Exchange<S = unknown, P = unknown> {
   stage: Stage = 'record'
+  /** among the requests that are on the road; -1: it is not */
+  place = -1
 
   // target, identify, operation
   target: Target | undefined = undefined

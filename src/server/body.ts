@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { reject, type Rejection } from '../domain/rejection.js'
+import { noteArrived } from './connection.js'
 import type { Shares } from './shares.js'
 
 /** The body of a request that declares none. */
@@ -28,7 +29,7 @@ export function readBody (request: IncomingMessage, response: ServerResponse, li
     })
     // A body is kept until its answer has gone out.
     response.once('close', () => { memory.giveBack() })
-    request.once('end', () => resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)))
+    request.once('end', () => { noteArrived(request); resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)) })
     request.once('error', () => resolve({ kind: 'aborted' }))
     request.once('close', () => resolve({ kind: 'aborted' }))
   })

@@ -14,11 +14,17 @@ const ARRIVING = Symbol('arriving')
 const CLOSING = Symbol('closing')
 
 /** What the listener keeps with a connection; `_httpMessage` is node's. */
-type Connection = Duplex & { [ARRIVING]?: Arriving, [CLOSING]?: true, readonly _httpMessage?: ServerResponse | null }
+type Connection = Duplex & { [ARRIVING]?: Arriving | undefined, [CLOSING]?: true, readonly _httpMessage?: ServerResponse | null }
 
 /** Notes that a request's body has yet to arrive on its connection. */
 export function noteArriving (request: IncomingMessage, response: ServerResponse, exchange: GateExchange): void {
   (request.socket as Connection)[ARRIVING] = { request, response, exchange }
+}
+
+/** It has arrived: a connection that lies idle must not hold on to its last request and all that belongs to it. */
+export function noteArrived (request: IncomingMessage): void {
+  const connection = request.socket as Connection
+  if (connection[ARRIVING]?.request === request) connection[ARRIVING] = undefined
 }
 
 /** The request whose body is on its way. */

@@ -6,24 +6,34 @@ import type { GateExchange } from './stages.js'
 const LONG_MS = 60_000
 const SWEEP_MS = 5_000
 
-/** The requests that are on the road, for those that stay there long. */
+/**
+ * The requests that are on the road, for those that stay there long. In an array, each knowing its place: a Set makes
+ * itself a new table every hundred requests or so, and each old one, dead but not yet collected, would keep those that
+ * were on the road then, with all that belongs to them, until the next large collection.
+ */
 export class LongRequests {
-  readonly #open = new Set<GateExchange>()
+  readonly #open: GateExchange[] = []
   readonly #noted = new WeakSet<GateExchange>()
   #timer: NodeJS.Timeout | undefined
 
-  get count (): number { return this.#open.size }
+  get count (): number { return this.#open.length }
 
-  begin (exchange: GateExchange): void { this.#open.add(exchange) }
+  begin (exchange: GateExchange): void { exchange.place = this.#open.push(exchange) - 1 }
 
-  end (exchange: GateExchange): void { this.#open.delete(exchange) }
+  end (exchange: GateExchange): void {
+    const { place } = exchange
+    if (place < 0) return
+    exchange.place = -1
+    const last = this.#open.pop()!
+    if (last === exchange) return
+    this.#open[place] = last
+    last.place = place
+  }
 
   /** @param clock monotonic milliseconds */
   sweep (clock: number, record: (event: AuditEvent) => void): void {
     for (const exchange of this.#open) {
-      // A set keeps the order in which they came: what follows is younger.
-      if (clock - exchange.clock < LONG_MS) return
-      if (this.#noted.has(exchange)) continue
+      if (clock - exchange.clock < LONG_MS || this.#noted.has(exchange)) continue
       this.#noted.add(exchange)
       record({ ...toEvent(exchange, clock), phase: 'open', outcome: 'pending' })
     }
