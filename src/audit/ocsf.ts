@@ -55,6 +55,7 @@ export function createOcsfLines ({ version, gate }: Producer): (event: AuditEven
   const metadata = piece(`,"metadata":{"version":"${OCSF_VERSION}","product":{"name":"Narrowgate","vendor_name":"Narrowgate","version":${quote(version)}},"profiles":["security_control"],"log_name":"narrowgate.audit","log_provider":${quote(gate)},"uid":`)
   const headOf = createHeads()
   const timeOf = lastTime()
+  const endOf = lastTime()
   const codesOf = kept(event => event.reason ?? event.status, (a, b) => a.reason === b.reason && a.status === b.status && a.outcome === b.outcome && a.phase === b.phase, codes)
   const actorOf = kept(event => event.keyId ?? event.client, (a, b) => a.client === b.client && a.keyId === b.keyId && a.authentication === b.authentication, actor)
   const operationOf = kept(event => event.operation, (a, b) => a.operation === b.operation, ({ operation }) => ',"api":{"operation":' + quote(operation ?? 'unknown') + ',"request":{"uid":')
@@ -77,7 +78,7 @@ export function createOcsfLines ({ version, gate }: Producer): (event: AuditEven
     if (phase !== undefined || outcome === 'unknown') return
     const rounded = Math.round(durationMs)
     line.piece(END_TIME)
-    line.number(event.time + rounded)
+    line.piece(endOf(event.time + rounded))
     line.piece(DURATION)
     line.number(rounded)
   }

@@ -56,7 +56,7 @@ export function parseTarget (raw: string, slashAliases: ReadonlySet<string> = NO
   if (path.includes('//')) return reject('double_slash')
   if (path.length > 1 && path.endsWith('/') && !slashAliases.has(path)) return reject('trailing_slash')
 
-  const rawSegments = path.slice(1).split('/')
+  const rawSegments = segmentsOf(path)
   let segments: readonly string[] = rawSegments
   if (path.includes('%')) {
     const decoded = decodeSegments(rawSegments)
@@ -75,6 +75,18 @@ export function parseTarget (raw: string, slashAliases: ReadonlySet<string> = NO
   const query = mark < 0 ? NO_QUERY : parseQuery(raw.slice(mark + 1))
   if (isText(query)) return bad(query)
   return { raw, path, rawSegments, segments, query }
+}
+
+/** As `split` would have it, which takes twice as long for a text that is new each time. */
+function segmentsOf (path: string): string[] {
+  const segments: string[] = []
+  let from = 1
+  for (let at = path.indexOf('/', from); at >= 0; at = path.indexOf('/', from)) {
+    segments.push(path.slice(from, at))
+    from = at + 1
+  }
+  segments.push(path.slice(from))
+  return segments
 }
 
 function isText (value: unknown): value is string {

@@ -59,7 +59,7 @@ export class WaitingStore<S extends LimitStore> implements LimitStore {
   }
 
   reserve (call: LimitCall, now: number): Admission | Promise<Admission> {
-    const queue = this.#queues.get(keyOf(call))
+    const queue = this.#queues.size === 0 ? undefined : this.#queues.get(keyOf(call))
     const ahead = queue?.waiters.find(one => levelOf(one.call) <= levelOf(call) && (FOR_ALL.has(one.refused.by) || one.call.client === call.client))
     if (ahead !== undefined) return this.#orWait(call, refuse(ahead.refused.by, Math.max(now + 1, ahead.refused.wait.untilMs), ahead.refused.wait.limit, now), now)
     const admission = this.inner.reserve(call, now)

@@ -44,25 +44,34 @@ export function rejectionHeaders (rejection: Rejection, id: string, length: numb
   return headers
 }
 
+/** What was made of a refusal. */
+export interface WrittenRejection {
+  /** of its body; 0 when the client was gone */
+  readonly bytes: number
+  /** sends it, where that has not been done */
+  readonly send?: () => void
+}
+
+const NOBODY: WrittenRejection = { bytes: 0 }
+
 /**
- * Writes a refusal in Okta's own form and ends the answer. A body that the client is still sending is drained
+ * Makes a refusal in Okta's own form and ends the answer with it. A body that the client is still sending is drained
  * for a moment, so that the client reads the refusal instead of a reset.
- *
- * @returns bytes of body written; 0 when the client was gone
  */
-export function writeRejection (request: IncomingMessage, response: ServerResponse, rejection: Rejection, id: string, now: number): number {
-  if (response.headersSent || response.destroyed) { response.destroy(); return 0 }
+export function writeRejection (request: IncomingMessage, response: ServerResponse, rejection: Rejection, id: string, now: number): WrittenRejection {
+  if (response.headersSent || response.destroyed) { response.destroy(); return NOBODY }
   const body = errorBody(rejection, id)
-  const headers = rejectionHeaders(rejection, id, Buffer.byteLength(body), now)
+  const bytes = Buffer.byteLength(body)
+  const headers = rejectionHeaders(rejection, id, bytes, now)
   const unread = unreadBytes(request)
   if (unread > LINGER_BYTES || closes(rejection)) {
     headers.push('Connection', 'close')
     noteClosing(request.socket)
   }
   response.writeHead(rejections[rejection.code].status, headers)
-  if (unread > LINGER_BYTES) linger(request, response, body)
-  else response.end(body)
-  return Buffer.byteLength(body)
+  if (unread <= LINGER_BYTES) return { bytes, send: () => { if (!response.destroyed) response.end(body) } }
+  linger(request, response, body)
+  return { bytes }
 }
 
 function closes (rejection: Rejection): boolean {

@@ -61,6 +61,7 @@ function rejectionFor (error: NodeJS.ErrnoException): Rejection {
  * @param response the request's own, where node has made one
  */
 function close (road: Road, socket: Duplex, rejection: Rejection, request?: IncomingMessage, response?: ServerResponse): void {
+  road.outbox.flush()
   if (isClosing(socket)) { end(socket); return }
   noteClosing(socket)
   const arriving = arrivingOn(socket)

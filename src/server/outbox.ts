@@ -12,10 +12,11 @@ export class Outbox {
   constructor (soon: (run: () => void) => void) { this.#soon = soon }
 
   push (send: () => void): void {
-    if (this.#waiting.push(send) === 1) this.#soon(this.#flush)
+    if (this.#waiting.push(send) === 1) this.#soon(this.flush)
   }
 
-  readonly #flush = (): void => {
+  /** Sends them now: a connection is about to be closed, and the answer to what came before may be among them. */
+  readonly flush = (): void => {
     const waiting = this.#waiting
     this.#waiting = []
     for (const send of waiting) send()

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import type { IncomingMessage, Server as HttpServer } from 'node:http'
 import proxy from '@fastify/http-proxy'
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
@@ -5,7 +6,6 @@ import type { Logger } from 'pino'
 import { Exchange } from '../domain/exchange.js'
 import { methodText } from '../domain/method-text.js'
 import { rejections, reject, type Rejection } from '../domain/rejection.js'
-import { writeRejection } from './answer.js'
 import { listenForBadClients } from './bad-clients.js'
 import { declaresBody } from './body.js'
 import { capConnections } from './connection-caps.js'
@@ -14,7 +14,7 @@ import { affordable } from './descriptors.js'
 import { contextOf, type ListenerTls } from './listener-tls.js'
 import type { Road } from './road.js'
 import { recordEvent } from './record.js'
-import { newRequestId } from './request-ids.js'
+import { refuse } from './refuse.js'
 import { sourceOf } from './source.js'
 import { judgeCall, readTarget, type GateExchange } from './stages.js'
 import { answerToken, refuseOtherMethod, isTokenCall } from './token.js'
@@ -121,14 +121,14 @@ function settle (next: Next, refusal: Rejection | undefined): void {
 
 function refuseSlowly ({ road, log, exchange, request, reply }: Next, refusal: Rejection): void {
   const slowed = slowGuessing(road, exchange, refusal)
-  if (slowed instanceof Promise) slowed.then(found => { refuse(road, exchange, request, reply, found) }).catch((error: unknown) => { lost(road, log, error, request, reply) })
-  else refuse(road, exchange, request, reply, slowed)
+  if (slowed instanceof Promise) slowed.then(found => { refuseHere(road, exchange, request, reply, found) }).catch((error: unknown) => { lost(road, log, error, request, reply) })
+  else refuseHere(road, exchange, request, reply, slowed)
 }
 
 function open (road: Road, request: IncomingMessage): GateExchange {
   const snapshot = road.snapshot()
   const source = sourceOf(road, snapshot, request.socket.remoteAddress, request.headers)
-  const exchange = new Exchange(snapshot, newRequestId(), road.now(), road.clock(), methodText(request.method), originalTarget(request), source) as GateExchange
+  const exchange = new Exchange(snapshot, randomUUID(), road.now(), road.clock(), methodText(request.method), originalTarget(request), source) as GateExchange
   if (road.telemetry !== undefined) exchange.trace = road.telemetry.begin(exchange.id, source, request.headers['traceparent'])
   return exchange
 }
@@ -152,12 +152,9 @@ function slowGuessing (road: Road, exchange: GateExchange, refusal: Rejection): 
   return slowed instanceof Promise ? slowed.then(found => found ?? refusal) : slowed ?? refusal
 }
 
-function refuse (road: Road, exchange: GateExchange, request: FastifyRequest, reply: FastifyReply, refusal: Rejection): void {
+function refuseHere (road: Road, exchange: GateExchange, request: FastifyRequest, reply: FastifyReply, refusal: Rejection): void {
   reply.hijack()
-  exchange.rejection = refusal
-  exchange.bytesOut = writeRejection(request.raw, reply.raw, refusal, exchange.id, road.now())
-  exchange.status = reply.raw.statusCode
-  recordEvent(road, exchange)
+  refuse(road, exchange, request.raw, reply.raw, refusal)
 }
 
 /** The client went away while a signature was checked. */
@@ -178,5 +175,5 @@ function take (road: Road, log: Logger, request: FastifyRequest, reply: FastifyR
 function lost (road: Road, log: Logger, error: unknown, request: FastifyRequest, reply: FastifyReply): void {
   const exchange = request.exchange ?? open(road, request.raw)
   log.error({ err: error, id: exchange.id, stage: exchange.stage }, 'a request failed inside the gate')
-  refuse(road, exchange, request, reply, reject('internal'))
+  refuseHere(road, exchange, request, reply, reject('internal'))
 }

@@ -17,8 +17,9 @@ export function signInName ({ operation, body, judgedBody }: GateExchange): stri
   return typeof text === 'string' && text !== '' ? hash('sha256', text.trim().toLowerCase(), 'base64url').slice(0, 22) : undefined
 }
 
-/** No rule judges the body here, so it need not be JSON. */
+/** No rule judges the body here, so it need not be JSON. A member's name is spelled in other ways only with a backslash. */
 function parsed (body: Buffer): unknown {
+  if (!body.includes('username') && !body.includes('\\')) return undefined
   try {
     return JSON.parse(body.toString('utf8'))
   } catch {

@@ -3,9 +3,9 @@ import { answerTokenRequest, type TokenAnswer } from '../clients/token-endpoint.
 import { TOKEN_PATH } from '../clients/token-url.js'
 import { isRejection, reject, type Rejection } from '../domain/rejection.js'
 import type { QueryParameter } from '../domain/target.js'
-import { writeRejection } from './answer.js'
 import { BodyMemory, declaresBody, NO_BODY, readBody } from './body.js'
 import { recordEvent } from './record.js'
+import { refuse } from './refuse.js'
 import type { Road } from './road.js'
 import type { GateExchange } from './stages.js'
 
@@ -63,13 +63,6 @@ async function slowGuessing (road: Road, exchange: GateExchange, { refusal, clie
   const byClient = claimed === undefined ? undefined : await road.clientFailures.failed(`client ${claimed}`, exchange.time)
   if (bySource !== undefined) return bySource
   return byClient === undefined ? undefined : reject('too_many_failures', { causes: ['too many failed authentications under this client id'], wait: byClient.wait })
-}
-
-function refuse (road: Road, exchange: GateExchange, request: IncomingMessage, response: ServerResponse, refusal: Rejection): void {
-  exchange.rejection = refusal
-  exchange.bytesOut = writeRejection(request, response, refusal, exchange.id, road.now())
-  exchange.status = response.statusCode
-  recordEvent(road, exchange)
 }
 
 /** For operators: whom a refused assertion said that it was from. Not proved, so it is no `client` of the event. */

@@ -4,15 +4,16 @@ import { parseObservation } from '../limits/headers.js'
 import type { Admission, RefusedBy, Ticket } from '../limits/store.js'
 import { bodyTouchesGate } from '../okta/self.js'
 import { leafPaths } from '../policy/body-path.js'
+import type { CompiledPolicy } from '../policy/compile.js'
 import { parseStrictJson } from '../policy/json.js'
 import { isAuthn } from '../policy/shape.js'
 import { forward } from '../upstream/forward.js'
 import { forwardedHeaders } from '../upstream/headers.js'
 import type { AnswerFacts, ForwardHooks, ForwardResult } from '../upstream/result.js'
-import { writeRejection } from './answer.js'
 import { BodyMemory, declaresBody, NO_BODY, readBody } from './body.js'
 import { proofUsed } from '../clients/callers.js'
 import { intend, recordEvent } from './record.js'
+import { refuse } from './refuse.js'
 import type { Road } from './road.js'
 import { signInName } from './sign-in.js'
 import { judgeBody, type GateExchange } from './stages.js'
@@ -34,7 +35,7 @@ export async function travel (road: Road, exchange: GateExchange, request: Incom
   let unsent: (() => void) | undefined
   let refusal = takeBody(exchange, request, reading instanceof Promise ? await reading : reading) ?? lacksScope(exchange)
   const patience = patienceOf(road, exchange, response)
-  const caller = `${exchange.policy!.upstream} ${exchange.client!.id}`
+  const caller = callerOf(exchange.policy!, exchange.client!.id)
   let placed = false
   // One pass; a second when a complete answer has proved that Okta refused before it executed anything. It spends budget.
   for (let again = refusal === undefined && !exchange.aborted; again;) {
@@ -79,13 +80,8 @@ export async function travel (road: Road, exchange: GateExchange, request: Incom
     }
   }
   if (placed) road.calls.giveBack(caller)
-  if (refusal !== undefined) {
-    exchange.rejection = refusal
-    if (!exchange.aborted) {
-      exchange.bytesOut = writeRejection(request, response, refusal, exchange.id, road.now())
-      exchange.status = response.statusCode
-    }
-  }
+  if (refusal !== undefined && !exchange.aborted) { refuse(road, exchange, request, response, refusal); return }
+  exchange.rejection = refusal
   recordEvent(road, exchange)
   if (unsent !== undefined) road.outbox.push(unsent)
 }
@@ -116,6 +112,15 @@ function admitted (road: Road, exchange: GateExchange, admission: Admission, res
   if (admission.kind === 'admitted') road.limits.cancel(admission.ticket, road.steadyNow())
   exchange.aborted = true
   return undefined
+}
+
+/** Under what a client's calls in flight are counted: the same text for the same policy. */
+const callers = new WeakMap<CompiledPolicy, string>()
+
+function callerOf (policy: CompiledPolicy, client: string): string {
+  let caller = callers.get(policy)
+  if (caller === undefined) callers.set(policy, caller = `${policy.upstream} ${client}`)
+  return caller
 }
 
 /** A client whose calls hang, or who reads slowly, leaves slots to the others. */

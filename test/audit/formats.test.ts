@@ -4,11 +4,13 @@ import fc from 'fast-check'
 import { createEcsLines } from '../../src/audit/ecs.js'
 import { createFilter } from '../../src/audit/filter.js'
 import { severityOf } from '../../src/audit/meaning.js'
+import { LineWriter } from '../../src/audit/line-writer.js'
 import { createOcsfLines } from '../../src/audit/ocsf.js'
 import { parseEvent } from '../../src/audit/parse.js'
 import { createPlainLines } from '../../src/audit/plain.js'
 import { createRedactor, withoutKeys } from '../../src/audit/redact.js'
 import { createResources } from '../../src/audit/resources.js'
+import { quote } from '../../src/audit/text.js'
 import { createSummary } from '../../src/audit/summary.js'
 import { otlpPayload, splunkPayload, syslogFrame } from '../../src/audit/payloads.js'
 import { newKey } from '../../src/clients/api-key.js'
@@ -208,6 +210,15 @@ t.test('a client\'s key that was put where it does not belong is hidden, cut or 
   }
   const event = someEvent({ path: '/api/v1/users/jane' })
   t.equal(withoutKeys(event), event, 'the same event where there is none')
+})
+
+t.test('numbers and texts are written as JSON has them, whatever was written before', async () => {
+  const line = new LineWriter()
+  const anyNumber = fc.oneof(fc.integer(), fc.double({ noNaN: true, noDefaultInfinity: true }), fc.integer({ min: 0, max: 4e9 }).map(value => value / 1000), fc.constantFrom(0.001, 0.1, 999.999, 1e9, 1e21))
+  fc.assert(fc.property(fc.array(fc.tuple(anyText, anyNumber)), values => {
+    for (const [text, number] of values) { line.quoted(text); line.number(number) }
+    return line.take() === values.map(([text, number]) => quote(text) + String(number)).join('')
+  }), { numRuns: 2000 })
 })
 
 t.test('of a source that guesses on, ten seconds are one event and its number', async t => {
