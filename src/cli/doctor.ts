@@ -160,6 +160,14 @@ async function auditorOf (patient: Patient, pool: Pool, opened: CredentialProvid
   return openApp(patient, pool, opened, { clientId: patient.auditor!.clientId, keys: [patient.auditor!.key], scopes: AUDITOR_SCOPES, dpop: true })
 }
 
+/** What to do about the token endpoint's errors (facts.md, Service app token). */
+const TOKEN_FIXES: ReadonlyMap<string, string> = new Map([
+  ['invalid_client', 'register the public key, and look at clientId'],
+  ['invalid_dpop_proof', 'the app requires DPoP: write dpop: true'],
+  ['invalid_scope', 'grant the scopes that `narrowgate entitlements` lists'],
+  ['access_denied', 'put the address that this machine calls from into the network zone of the app']
+])
+
 async function checkToken (upstream: string, app: ServiceApp, scopes: readonly string[]): Promise<Finding> {
   const check = new Check('token', upstream)
   check.reads.push('POST /oauth2/v1/token')
@@ -167,7 +175,7 @@ async function checkToken (upstream: string, app: ServiceApp, scopes: readonly s
   const { available, lastError, lastErrorDetail, position, refusedScopes = [] } = app.status()
   if (!available) {
     const only = lastErrorDetail === 'invalid_scope' ? ' (no scope that the policies need is granted)' : ''
-    return check.fail(`the token endpoint gives no token: ${String(lastError)} ${lastErrorDetail ?? ''}${only}`.trim(), lastErrorDetail === 'invalid_client' ? 'register the public key, and look at clientId' : 'see docs/upstreams.md')
+    return check.fail(`the token endpoint gives no token: ${String(lastError)} ${lastErrorDetail ?? ''}${only}`.trim(), TOKEN_FIXES.get(lastErrorDetail ?? '') ?? 'see docs/upstreams.md')
   }
   const missing = refusedScopes.filter(scope => scopes.includes(scope))
   if (position !== undefined && position > 1) return check.fail(`Okta refuses the first key; number ${position} serves`, 'register the public key of the first, or take it out')

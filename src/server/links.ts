@@ -139,7 +139,7 @@ export class Links {
     const tokens = [apiToken, authnToken].filter(token => token !== undefined)
     const dispatch = injectCredential(credentials)((options, handler) => pool.dispatch(options, handler))
     const missingScope = serviceApp === undefined ? () => undefined : (operation: Operation) => refusedScope(operation, serviceApp.refusedScopes())
-    return { key, org, pool, dispatch, credentials, breaker: new Breaker(this.#clock.monotonic), missingScope, serviceApp, clientId: credential.kind === 'serviceApp' ? credential.clientId : undefined, keys, tokens, providers: authnToken === undefined ? [main] : [main, authnToken] }
+    return { key, org, pool, dispatch, credentials, breaker: new Breaker(this.#clock.monotonic, open => { this.#toldOfBreaker(name, open) }), missingScope, serviceApp, clientId: credential.kind === 'serviceApp' ? credential.clientId : undefined, keys, tokens, providers: authnToken === undefined ? [main] : [main, authnToken] }
   }
 
   #token (upstream: string, { value, next, exception }: TokenConfig): ApiToken {
@@ -167,6 +167,11 @@ export class Links {
     serviceApp.renewKeys()
     const refused = serviceApp.refusedScopes()
     if (refused.size > 0) this.#notices.scopes(upstream.name, [...refused], this.#needed)
+  }
+
+  #toldOfBreaker (upstream: string, open: boolean): void {
+    if (open) this.#log.error({ upstream, alarm: 'breaker_open' }, 'five calls in a row ended without an answer: calls to this org are refused at once, and one is let through now and then')
+    else this.#log.info({ upstream }, 'this org answers again')
   }
 
   /** The provider that was handed over is closed by the one that took over. */

@@ -10,17 +10,26 @@ const TRANSPORT: ReadonlySet<FailureCode> = new Set<FailureCode>(['unreachable',
 
 /**
  * A circuit breaker: when several calls in a row have failed on the way, further ones are refused at once, for a time
- * that doubles with each failure, so that callers need not wait for what will not come; then one call is let through
- * to see. One per upstream.
+ * that doubles with each probe that fails, so that callers need not wait for what will not come; then one call is let
+ * through to see. Calls that were under way when it opened do not lengthen that time. One per upstream.
  */
 export class Breaker {
   readonly #now: () => number
+  readonly #told: (open: boolean) => void
   #failures = 0
+  /** probes that have failed since it opened */
+  #probes = 0
   #closedAgainAt = -Infinity
   #probing = false
 
-  /** @param now milliseconds of a clock that never jumps */
-  constructor (now: () => number) { this.#now = now }
+  /**
+   * @param now milliseconds of a clock that never jumps
+   * @param told hears when it opens, and when an answer has closed it
+   */
+  constructor (now: () => number, told: (open: boolean) => void = () => {}) {
+    this.#now = now
+    this.#told = told
+  }
 
   /** True while calls are refused. */
   get open (): boolean { return this.#failures >= OPENS_AFTER }
@@ -35,17 +44,27 @@ export class Breaker {
 
   /** An answer has come, of whatever status. */
   answered (): void {
+    const wasOpen = this.open
     this.#failures = 0
     this.#probing = false
+    if (wasOpen) this.#told(false)
   }
 
   /** A call that was permitted has ended without an answer. */
   failed (code: FailureCode): void {
+    const wasProbe = this.#probing
     this.#probing = false
     if (!TRANSPORT.has(code)) return
-    this.#failures++
-    if (!this.open) return
-    this.#closedAgainAt = this.#now() + Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(this.#failures - OPENS_AFTER, 10))
+    if (this.open) {
+      if (!wasProbe) return
+      this.#probes++
+    } else {
+      this.#failures++
+      if (!this.open) return
+      this.#probes = 0
+    }
+    this.#closedAgainAt = this.#now() + Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(this.#probes, 10))
+    if (this.#probes === 0) this.#told(true)
   }
 
   /** A call that was permitted was given up before its outcome was known: its caller has left. */

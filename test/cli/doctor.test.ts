@@ -182,6 +182,14 @@ t.test('without an auditor it says what it could not see, and what to do about i
   t.match(out, /checks: \d+ passed, 0 failed, \d+ can't be told/)
 })
 
+t.test('a configuration without DPoP is a fault that needs no eyes of an auditor, and a token refused for it says what to write', async t => {
+  const without = (setting: Setting): void => { setting.config = setting.config.replace(', dpop: true', '') }
+  const required = await examine(t, 'serviceApp', without, ['--json'])
+  t.match(required.findings.filter(({ verdict }) => verdict === 'fail'), [{ check: 'token', fix: /write dpop: true/ }, { check: 'service-app-dpop', fix: /write dpop: true/ }])
+  const optional = await examine(t, 'serviceApp', setting => { without(setting); setting.app.dpop = false }, ['--json'])
+  t.match(optional.findings.filter(({ verdict }) => verdict === 'fail'), [{ check: 'service-app-dpop', what: /does not say dpop: true/ }])
+})
+
 t.test('an org that cannot be verified, flags that do not fit', async t => {
   const { code, findings } = await examine(t, 'serviceApp', setting => { setting.config = setting.config.replace(/ {4}ca:.*\n/, '') }, JSON_FLAGS)
   t.equal(code, 1)

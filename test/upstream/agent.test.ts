@@ -152,7 +152,8 @@ t.test('a name with a dead IPv6 address and a living IPv4 one is reached', async
 
 t.test('the breaker opens for what fails on the way, and lets one call through to see', async t => {
   let now = 0
-  const breaker = new Breaker(() => now)
+  const told: boolean[] = []
+  const breaker = new Breaker(() => now, open => { told.push(open) })
   const fail = (code: Parameters<Breaker['failed']>[0], times: number): void => { for (let i = 0; i < times; i++) { breaker.permit(); breaker.failed(code) } }
   fail('credential', 20)
   fail('timeout', 4)
@@ -173,6 +174,14 @@ t.test('the breaker opens for what fails on the way, and lets one call through t
   t.equal(breaker.permit(), true, 'its caller has left: another one may see')
   breaker.answered()
   t.same([breaker.open, breaker.permit(), breaker.permit()], [false, true, true])
+  t.same(told, [true, false], 'said once each')
+
+  for (let i = 0; i < 40; i++) breaker.permit()
+  for (let i = 0; i < 40; i++) breaker.failed('reset')
+  now += 1000
+  t.equal(breaker.permit(), true, 'forty calls that were cut off together are one reason to wait, not forty')
+  breaker.answered()
+  t.same(told, [true, false, true, false])
 })
 
 t.test('what this machine lacks is no fault of the upstream: the breaker stays as it is', async t => {
