@@ -17,7 +17,7 @@ export interface ListedKey {
   readonly kind: 'apiKey' | 'privateKeyJwt' | 'workload' | 'mtls'
   /** as audit events have it; absent where it depends on what is presented */
   readonly keyId?: string
-  /** ISO date of the last good day */
+  /** ISO date of the last good day: of the key, or of its policy where that ends first */
   readonly expires?: string
   readonly state: 'good' | 'expiring' | 'expired'
   /** ISO time of its last use in the audit logs that were given: it proved who called, from where that is allowed */
@@ -40,7 +40,9 @@ export async function listKeys (shell: Shell, options: FileOptions & { usage?: s
 
 function describe ({ policies, identities }: Loaded, now: number, lastUsed: ReadonlyMap<string, number>): ListedKey[] {
   const keys: ListedKey[] = []
-  const add = (client: string, kind: ListedKey['kind'], keyId?: string, end?: number): void => {
+  const add = (client: string, kind: ListedKey['kind'], keyId?: string, own?: number): void => {
+    const policy = policies!.clients.get(client)?.expiresAt
+    const end = own === undefined || policy === undefined ? own ?? policy : Math.min(own, policy)
     const used = lastUsed.get(`${client} ${keyId ?? kind}`)
     keys.push({
       client,

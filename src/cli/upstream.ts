@@ -55,16 +55,15 @@ export async function rotate (shell: Shell, options: RotateOptions): Promise<num
   const made = options.key === undefined ? await makeKey(options.config, upstream.name, algorithm) : await readKey(options.key)
   const { terminal } = shell
   const isJson = options.json === true
-  if (!isJson) {
-    terminal.err(options.key === undefined ? `The new private key is in ${made.path} (mode 0600).\n` : '')
-    terminal.err(`Register this public key with the service app ${clientIdOf(upstream)} (Applications > the app > General > Public keys > Add key), beside the one that is there:\n\n`)
-    terminal.out(`${JSON.stringify(made.publicJwk, null, 2)}\n`)
-    terminal.err(`\nWaiting for Okta to take it, ${minutes} minutes at most …\n`)
-  }
+  terminal.err(options.key === undefined ? `The new private key is in ${made.path} (mode 0600).\n` : '')
+  terminal.err(`Register this public key with the service app ${clientIdOf(upstream)} (Applications > the app > General > Public keys > Add key), beside the one that is there:\n\n`)
+  // Whoever wants JSON at the end has to register it before the end, too.
+  terminal[isJson ? 'err' : 'out'](`${JSON.stringify(made.publicJwk, null, 2)}\n`)
+  terminal.err(minutes === 0 ? '\n' : `\nWaiting for Okta to take it, ${minutes} ${minutes === 1 ? 'minute' : 'minutes'} at most …\n`)
   const taken = await waitForOkta(shell, loaded, upstream, made.secret, minutes)
   if (!taken) {
     if (isJson) terminal.out(`${JSON.stringify({ accepted: false, key: made.path, publicJwk: made.publicJwk }, null, 2)}\n`)
-    terminal.err(`Okta has not taken the key yet; nothing has changed. Go on later with: narrowgate upstream rotate -c ${options.config} --key ${made.path}\n`)
+    terminal.err(`Okta has not taken the key yet; nothing has changed. Go on later with: narrowgate upstream rotate -c ${options.config}${options.upstream === undefined ? '' : ` --upstream ${options.upstream}`} --key ${made.path}\n`)
     return EXIT.findings
   }
   const line = keysLine(options.config, made.path, upstream)

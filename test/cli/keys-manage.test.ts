@@ -53,6 +53,8 @@ t.test('keys age: listed with their last use, rotated and revoked in the policy 
   t.equal(await revokeKey(shell, 'portal', 'abababab', options), 0)
   t.notOk(readFileSync(file, 'utf8').includes(OLD))
   t.same((await list()).keys.map(({ kind }) => kind), ['apiKey', 'privateKeyJwt'])
+  writeFileSync(file, readFileSync(file, 'utf8').replace('client: portal', 'client: portal\nexpires: 2026-12-10'))
+  t.match(await list(), { code: 1, keys: [{ kind: 'apiKey', expires: '2026-12-10', state: 'expiring' }, { kind: 'privateKeyJwt', expires: '2026-12-10', state: 'expiring' }] }, 'nothing outlives its policy')
 })
 
 t.test('the last use is found in every format, in files put aside too; calls from a foreign network are none', async t => {
