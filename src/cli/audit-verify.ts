@@ -50,9 +50,13 @@ async function byChain (shell: Shell, files: readonly string[]): Promise<string[
 async function startOf (shell: Shell, file: string): Promise<{ chain: string, file: number } | undefined> {
   if (file === '-') return undefined
   try {
-    for await (const line of bytesOfLines(shell, file)) return readStatement(line)?.statement
-  } catch { /* said later */ }
-  return undefined
+    const lines = bytesOfLines(shell, file)
+    const { value } = await lines.next()
+    await lines.return(undefined)
+    return readStatement(String(value ?? ''))?.statement
+  } catch {
+    return undefined
+  }
 }
 
 /** Each process of a gate has a chain of its own. */
