@@ -207,7 +207,6 @@ export class BucketState {
       case 'nonsense':
         remaining.lose(now)
         this.#nonsense++
-        if (observation.tooMany) this.#close(credential, now + SOON_MS)
         return
       default: unreachable(observation)
     }

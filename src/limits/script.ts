@@ -310,7 +310,6 @@ local function observe(o, key, bucket, cred)
   else
     lose(key, cred, now)
     call('HINCRBY', key, 'ns', 1)
-    if tooMany == 1 then close(key, cred, now + SOON) end
   end
 end
 

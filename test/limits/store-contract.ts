@@ -252,8 +252,8 @@ export function storeContract (t: Test, makeStore: (clock: Clock) => LimitStore)
       { name: 'concurrency', observed: answer(START, 429, 0, 0, reset), closed: reset },
       { name: 'no header', observed: { kind: 'silent', tooMany: true } as const, closed: START + 1000 },
       { name: 'calls remain: SMS, e-mail, per user', observed: answer(START, 429, 10, 9, reset), closed: undefined },
-      { name: 'a Reset in the past', observed: answer(START, 429, 10, 0, START - 5000), closed: START + 1000 },
-      { name: 'a Reset far ahead', observed: answer(START, 429, 10, 0, START + 62_000), closed: START + 1000 }
+      { name: 'a Reset in the past', observed: answer(START, 429, 10, 0, START - 5000), closed: undefined },
+      { name: 'a Reset far ahead', observed: answer(START, 429, 10, 0, START + 62_000), closed: undefined }
     ]
     for (const row of rows) {
       const b = bench()

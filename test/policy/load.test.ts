@@ -285,9 +285,9 @@ t.test('an excerpt shows the line and a caret', async t => {
   const text = HEAD + 'allow:\n  - operation: listUser\u001b[31m\n'
   const problem = { severity: 'error' as const, file: 'p.yaml', line: 5, column: 16, message: 'unknown', hint: 'did you mean x?' }
   t.equal(excerpt(problem, text), 'p.yaml:5:16 unknown\n  5 |   - operation: listUser [31m\n    |                ^\n  = did you mean x?')
-  const secret = 'ngk_2TO8LuK3jxxvLB2NKm7Qc6oKIUJahMUgbhl4xFPp11q2JqXkQ'
+  const secret = 'ngk_CANARY3jxxvLB2NKm7Qc6oKIUJahMUgbhl4xFPp11q2JqXkQ'
   for (const line of [`  - apiKey: { sha256: ${secret} }`, '    keys: [{ "kty": "EC", "d":"CANARYcanaryCANARYcanary", x: abc }]', '      d: CANARYcanaryCANARYcanary', "{ 'dp' : 'CANARYcanaryCANARYcanary' }", `${' '.repeat(60)}sha256: ${secret}`]) {
-    for (const column of [1, 30, 90]) t.notMatch(excerpt({ ...problem, line: 1, column }, line), /CANARY|2TO8|JqXk/, 'secrets are starred out')
+    for (const column of [1, 30, 90]) t.notMatch(excerpt({ ...problem, line: 1, column }, line), /CANARY|JqXk/, 'secrets are starred out')
   }
   t.match(excerpt({ ...problem, line: 1 }, '  id: { pattern: 00u[A-Za-z0-9]{17} }, kid: "abcdefghijklmnopqrstuvwxyz"'), /00u\[A-Za-z0-9\].*abcdefghijklmnopqrstuvwxyz/)
   t.equal(excerpt({ ...problem, line: 99 }, text), 'p.yaml:99:16 unknown\n  = did you mean x?')
