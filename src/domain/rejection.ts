@@ -17,7 +17,7 @@ export const rejections = {
   body_too_large: { status: 413, errorCode: 'E0000001', message: 'The request body is larger than this gate accepts.' },
   request_timeout: { status: 408, errorCode: 'E0000001', message: 'The request did not arrive in time.' },
   no_credential: { status: 401, errorCode: 'E0000011', message: 'No Narrowgate client key was presented. Send it as "Authorization: SSWS <key>" or "Authorization: Bearer <key>".' },
-  bad_credential: { status: 401, errorCode: 'E0000011', message: 'The Narrowgate client key is not valid.' },
+  bad_credential: { status: 401, errorCode: 'E0000011', message: 'The Narrowgate client credential is not valid.' },
   network: { status: 403, errorCode: 'E0000006', message: 'This client may not call from this network address.' },
   policy_expired: { status: 401, errorCode: 'E0000011', message: 'The policy of this client has expired.' },
   unknown_path: { status: 403, errorCode: 'E0000006', message: 'No Okta operation is known under this path.' },
