@@ -28,7 +28,7 @@ export function withoutKeys (event: AuditEvent): AuditEvent {
 const OKTA_ID = /^(?:00[a-z0-9][0-9A-Za-z]{17}|me)$/
 const SEES_AT = /@|%40/i
 const USER_SEGMENTS = new Set(['users', 'members', 'owners'])
-const TOKEN_SEGMENTS = new Set(['token', 'tokens', 'refresh_tokens', 'recovery', 'activate', 'verify'])
+const TOKEN_SEGMENTS = new Set(['token', 'tokens', 'api-tokens', 'refresh_tokens', 'recovery', 'activate', 'verify'])
 const HEX_DIGITS = 16
 
 /**
@@ -41,7 +41,7 @@ export function createRedactor (kinds: ReadonlySet<Redactable>, key: KeyObject):
   const hide = (value: string): string => `hmac:${createHmac('sha256', key).update(value).digest('hex').slice(0, HEX_DIGITS)}`
   const isHidden = (before: string | undefined, segment: string): boolean =>
     (kinds.has('login') && (SEES_AT.test(segment) || (before !== undefined && USER_SEGMENTS.has(before) && !OKTA_ID.test(segment)))) ||
-    (kinds.has('token') && before !== undefined && TOKEN_SEGMENTS.has(before))
+    (kinds.has('token') && before !== undefined && TOKEN_SEGMENTS.has(before) && segment !== 'current')
   return event => {
     const { path, resources } = event
     if (path === undefined) return event

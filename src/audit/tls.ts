@@ -5,19 +5,36 @@ import { syslogFrame } from './payloads.js'
 const DEADLINE_MS = 10_000
 /** Syslog has no answer: what was written so shortly before a connection ended is sent again. */
 const DOUBT_MS = 5_000
+/** More than this is not on its way: socket buffers hold a few megabytes. */
+const DOUBT_CHARACTERS = 16 * 1024 * 1024
+const RECONNECT_MS = 1_000
+
+/** What one write held, and when it was done. */
+interface Batch { readonly text: string, readonly at: number }
 
 export interface SyslogOptions extends Pick<ConnectionOptions, 'host' | 'port' | 'ca' | 'cert' | 'key' | 'servername'> {
   readonly gate: string
 }
 
-/** Sends RFC 5424 messages over TLS (RFC 5425), one connection, verified. */
+/**
+ * Sends RFC 5424 messages over TLS (RFC 5425), one connection, verified. What is in doubt after a break goes first over the
+ * next connection, which is tried for until there is one.
+ */
 export function syslogSender ({ gate, ...options }: SyslogOptions): Sender {
   let socket: TLSSocket | undefined
-  let last = { text: '', at: 0 }
-  let doubtful = ''
+  let opening: Promise<TLSSocket> | undefined
+  let recent: Batch[] = []
+  let doubtful: Batch[] = []
+  let stopped = false
 
-  async function open (): Promise<TLSSocket> {
-    if (socket !== undefined && !socket.destroyed && socket.writable) return socket
+  function remember (text: string): void {
+    const now = Date.now()
+    recent.push({ text, at: now })
+    let bytes = recent.reduce((sum, one) => sum + one.text.length, 0)
+    while (recent.length > 1 && (recent[0]!.at < now - DOUBT_MS || bytes > DOUBT_CHARACTERS)) bytes -= recent.shift()!.text.length
+  }
+
+  async function connected (): Promise<TLSSocket> {
     const fresh = connect({ ...options, minVersion: 'TLSv1.2' })
     fresh.setKeepAlive(true, 30_000)
     fresh.on('error', () => {}).on('data', () => {})
@@ -25,14 +42,30 @@ export function syslogSender ({ gate, ...options }: SyslogOptions): Sender {
     fresh.once('close', () => {
       if (socket !== fresh) return
       socket = undefined
-      if (Date.now() - last.at < DOUBT_MS) doubtful = last.text
+      const since = Date.now() - DOUBT_MS
+      doubtful = [...recent.filter(({ at }) => at >= since), ...doubtful]
+      recent = []
+      sendDoubtful()
     })
     socket = fresh
-    if (doubtful !== '') {
-      await within(fresh, done => { fresh.write(doubtful, done) })
-      doubtful = ''
+    for (let next = doubtful[0]; next !== undefined; next = doubtful[0]) {
+      const { text } = next
+      await within(fresh, done => { fresh.write(text, done) })
+      doubtful.shift()
+      remember(text)
     }
     return fresh
+  }
+
+  async function open (): Promise<TLSSocket> {
+    if (socket !== undefined && !socket.destroyed && socket.writable && opening === undefined) return socket
+    opening ??= connected().finally(() => { opening = undefined })
+    return await opening
+  }
+
+  function sendDoubtful (): void {
+    if (doubtful.length === 0 || stopped) return
+    setTimeout(() => { if (!stopped) open().catch(sendDoubtful) }, RECONNECT_MS).unref()
   }
 
   return {
@@ -41,9 +74,12 @@ export function syslogSender ({ gate, ...options }: SyslogOptions): Sender {
       const text = lines.map(line => syslogFrame(line, gate, process.pid, now)).join('')
       const to = await open()
       await within(to, done => { to.write(text, done) })
-      last = { text, at: Date.now() }
+      remember(text)
     },
-    close () { socket?.end() }
+    close () {
+      stopped = true
+      socket?.end()
+    }
   }
 }
 

@@ -1,5 +1,6 @@
 import { createPrivateKey, createPublicKey, createSecretKey, randomUUID, type KeyObject } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import { isIP } from 'node:net'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { calculateJwkThumbprint, exportJWK } from 'jose'
@@ -76,7 +77,7 @@ function openFile (sink: FileConfig, carry: () => string[], log: Logger, chain: 
 function senderOf (sink: RemoteConfig, text: (reference: SecretReference) => string, { gate, version }: { gate: string, version: string }): Sender {
   const ca = sink.ca === undefined ? undefined : text(sink.ca)
   switch (sink.kind) {
-    case 'syslog': return syslogSender({ host: sink.host, port: sink.port, servername: sink.host, ca, cert: sink.cert === undefined ? undefined : text(sink.cert), key: sink.key === undefined ? undefined : text(sink.key), gate })
+    case 'syslog': return syslogSender({ host: sink.host, port: sink.port, servername: isIP(sink.host) === 0 ? sink.host : undefined, ca, cert: sink.cert === undefined ? undefined : text(sink.cert), key: sink.key === undefined ? undefined : text(sink.key), gate })
     case 'splunk': return httpsSender(sink.url, splunkPayload(() => text(sink.token).trim(), gate, sink.index), ca)
     case 'https': {
       const key = createSecretKey(text(sink.hmacKey).trim(), 'utf8')

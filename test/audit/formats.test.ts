@@ -192,6 +192,8 @@ t.test('logins and tokens are hashed with the operator\'s key, the same one to t
   t.match(redact(someEvent({ path: '/api/v1/users/jane.doe' })).path, /hmac:/, 'a short login')
   for (const path of ['/api/v1/users/00u1abcdefghijklmnop', '/api/v1/users/me', '/api/v1/users', '/api/v1/groups/00g1abcdefghijklmnop/users']) t.equal(redact(someEvent({ path })).path, path)
   t.match(redact(someEvent({ path: '/oauth2/v1/clients/x/tokens/oar579Mcp7OUsNTlo0g3' })).path, /tokens\/hmac:/)
+  t.match(redact(someEvent({ path: '/api/v1/api-tokens/00Tabc' })).path, /api-tokens\/hmac:/)
+  t.equal(redact(someEvent({ path: '/api/v1/api-tokens/current' })).path, '/api/v1/api-tokens/current', 'a word of Okta\'s API')
   t.equal(other(someEvent({ path: '/oauth2/v1/clients/x/tokens/oar579Mcp7OUsNTlo0g3' })).path, '/oauth2/v1/clients/x/tokens/oar579Mcp7OUsNTlo0g3', 'tokens only where wanted')
 })
 
