@@ -44,12 +44,13 @@ export interface ClientIndex {
 
 interface Known {
   readonly client: Client
-  readonly digest: Buffer
+  readonly sha256: string
   readonly keyExpiresAt: number
   readonly policyExpiresAt: number
 }
 
 const HEX_DIGITS = 64
+const NOBODY = '-'.repeat(HEX_DIGITS)
 
 /**
  * Builds the index of a snapshot, once per reload.
@@ -59,15 +60,16 @@ export function buildClientIndex (entries: readonly ClientEntry[]): { index: Cli
   const { known, conflicts } = indexKeys(entries)
   const networks = indexNetworks(entries)
   const presented = Buffer.alloc(HEX_DIGITS)
-  // Compared against when no client lists the key, so that an unknown key costs what a known one does.
-  const nobody = Buffer.alloc(HEX_DIGITS)
+  const listed = Buffer.alloc(HEX_DIGITS)
 
   function identifyKey (key: string, now: number): Client | Rejection {
     if (!hasKeyShape(key)) return reject('bad_credential', { causes: ['it is not a key of this gate: those start with ngk_ and have 53 characters; an Okta token is of no use here'] })
     const sha256 = hashKey(key)
     presented.write(sha256, 'latin1')
     const found = known.get(sha256)
-    if (!timingSafeEqual(presented, found?.digest ?? nobody) || found === undefined) return unknownKey(key, sha256)
+    // Compared when no client lists the key, too, so that an unknown key costs what a known one does.
+    listed.write(found?.sha256 ?? NOBODY, 'latin1')
+    if (!timingSafeEqual(presented, listed) || found === undefined) return unknownKey(key, sha256)
     if (now >= found.keyExpiresAt) return expiredKey(found)
     if (now >= found.policyExpiresAt) return expiredPolicy(found)
     return found.client
@@ -95,9 +97,9 @@ function indexKeys (entries: readonly ClientEntry[]): { known: Map<string, Known
   for (const entry of entries) {
     for (const key of entry.keys) {
       if (!/^[0-9a-f]{64}$/.test(key.sha256)) throw new Error(`client ${entry.client} lists a key that is no SHA-256`)
-      const clients = owners.get(key.sha256) ?? new Set()
-      owners.set(key.sha256, clients.add(entry.client))
-      known.set(key.sha256, knownKey(entry, key, known.get(key.sha256)))
+      const earlier = known.get(key.sha256)
+      if (earlier !== undefined) owners.set(key.sha256, (owners.get(key.sha256) ?? new Set([earlier.client.id])).add(entry.client))
+      known.set(key.sha256, knownKey(entry, key, earlier))
     }
   }
   const conflicts: KeyConflict[] = []
@@ -113,7 +115,7 @@ function indexKeys (entries: readonly ClientEntry[]): { known: Map<string, Known
 function knownKey (entry: ClientEntry, key: ClientKey, earlier: Known | undefined): Known {
   return {
     client: { id: entry.client, keyId: key.sha256.slice(0, 8), method: 'apiKey' },
-    digest: Buffer.from(key.sha256, 'latin1'),
+    sha256: key.sha256,
     keyExpiresAt: Math.min(key.expiresAt ?? Infinity, earlier?.keyExpiresAt ?? Infinity),
     policyExpiresAt: entry.expiresAt ?? Infinity
   }

@@ -14,6 +14,9 @@ const WORDS: Readonly<Record<string, string>> = {
   ELOOP: 'its symbolic links go in a circle'
 }
 
+/** How many files are looked at in one turn of the event loop. */
+const FILES_A_TURN = 200
+
 /** The system's reason in words; the code where we have none. */
 export function reasonOf (code: string): string {
   return code === 'EFBIG' ? `it is larger than ${CAP_BYTES} bytes` : WORDS[code] ?? `it cannot be read (${code})`
@@ -42,9 +45,13 @@ export async function readPolicyFiles (reader: Reader, policies: FilePlace, dire
   if (folder.kind === 'failed') return refuse(`the policies folder cannot be read: ${reasonOf(folder.code)}`)
   const sources: SourceFile[] = []
   const problems: Problem[] = []
+  const prefix = join(relative(directory, policies.path), sep)
+  let count = 0
   for (const [path, read] of contents) {
-    const inside = relative(policies.path, path)
-    const shown = join(relative(directory, policies.path), inside)
+    // Thousands of files: whoever waits for an answer gets one meanwhile.
+    if (++count % FILES_A_TURN === 0) await new Promise(resolve => { setImmediate(resolve) })
+    const inside = path.slice(policies.path.length + 1)
+    const shown = prefix + inside
     if (inside.endsWith('.json') && read.kind === 'read') attachments.set(inside.replaceAll(sep, '/'), read.bytes.toString('utf8'))
     if (!isLoaded(inside)) { problems.push(...misnamed(inside, shown)); continue }
     const decoded = decode(shown, read, inside)

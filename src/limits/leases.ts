@@ -1,14 +1,14 @@
 import type { LimitCall } from './store.js'
 
 /** How long a slot may lie with a worker before it goes back unused, milliseconds. */
-export const LEASE_MS = 100
+export const LEASE_MS = 500
 
 /** The time that a lease is meant to last, milliseconds: as many slots as calls came in one. */
-const PACE_MS = 50
+const PACE_MS = 250
 
 /** Below so many calls in PACE_MS each is asked for by itself. */
 const LEAST = 2
-const MOST = 64
+const MOST = 128
 
 /** When Okta says that a bucket has fewer calls left, nothing of it is leased: others use it, and may use it up at any time. */
 export const LOW = 100

@@ -73,6 +73,9 @@ export function loadPolicies (files: readonly SourceFile[], catalogFor: (declare
 
 interface NamedFile { readonly name: string, readonly source: SourceFile, readonly digest: string }
 
+/** How many files that did not change are passed in one step. */
+const KEPT_A_STEP = 100
+
 /** A policy of this load, whether read now or kept. */
 interface LoadedPolicy {
   readonly policy: CompiledPolicy
@@ -107,11 +110,13 @@ export function * loadInSteps (files: readonly SourceFile[], catalogFor: (declar
   const checked: CheckedPolicy[] = []
   const written: WrittenPolicy[] = []
   const keepPolicies = new Map<string, KeptPolicy>()
+  let passed = 0
 
   for (const { name, source, digest } of named) {
     if (name === 'operations.yaml' || isSet(name)) continue
     const known = kept?.policy(name, digest, now, dependenciesOf)
     if (known !== undefined) {
+      if (++passed % KEPT_A_STEP === 0) yield
       keepPolicies.set(name, known)
       problems.push(...known.problems)
       loaded.push({ ...known, yaml: lazyYaml(source.path, () => source.text) })
@@ -148,8 +153,14 @@ export function * loadInSteps (files: readonly SourceFile[], catalogFor: (declar
     problems.push(...found)
     yield
   }
-  problems.push(...cyclicSets(sets), ...duplicates([...loaded, ...broken]), ...repeatedIdentities([...loaded, ...broken]), ...checkShares(loaded.filter(({ policy }) => clients.get(policy.client) === policy)))
+  const all = [...loaded, ...broken]
+  problems.push(...cyclicSets(sets), ...duplicates(all))
+  yield
+  problems.push(...repeatedIdentities(all))
+  yield
+  problems.push(...checkShares(loaded.filter(({ policy }) => clients.get(policy.client) === policy)))
   kept?.end(loadedSets.keep, keepPolicies)
+  yield
   return {
     catalog: ground.catalog,
     clients,
@@ -278,6 +289,6 @@ function duplicates (policies: readonly LoadedPolicy[]): Problem[] {
 
 function inOrder (problems: readonly Problem[], files: readonly SourceFile[]): Problem[] {
   const position = new Map(files.map((file, i) => [file.path, i]))
-  const place = (problem: Problem) => position.get(problem.file) ?? -1
-  return problems.toSorted((a, b) => place(a) - place(b) || a.line - b.line || a.column - b.column)
+  const placed = problems.map(problem => ({ problem, at: position.get(problem.file) ?? -1 }))
+  return placed.sort((a, b) => a.at - b.at || a.problem.line - b.problem.line || a.problem.column - b.problem.column).map(({ problem }) => problem)
 }

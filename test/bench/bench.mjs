@@ -12,8 +12,9 @@ import { stopAll } from './processes.mjs'
 import { featureRows, peerRows } from './ratios.mjs'
 import { stallRows } from './stalls.mjs'
 import { latencyRow, listRow, reloadRow, slowRow } from './times.mjs'
+import { workerRows } from './workers.mjs'
 
-const parts = { peers: peerRows, features: featureRows, latency: latencyRow, slow: slowRow, lists: listRow, reload: reloadRow, stalls: stallRows, life: lifeRows, big: bigRows }
+const parts = { peers: peerRows, features: featureRows, workers: workerRows, latency: latencyRow, slow: slowRow, lists: listRow, reload: reloadRow, stalls: stallRows, life: lifeRows, big: bigRows }
 const { values } = parseArgs({ options: { quick: { type: 'boolean' }, json: { type: 'string' }, only: { type: 'string' }, rounds: { type: 'string' }, requests: { type: 'string' }, size: { type: 'string', default: '10000x500' } } })
 const chosen = values.only?.split(',') ?? Object.keys(parts)
 const unknown = chosen.filter(name => !(name in parts))
