@@ -154,7 +154,7 @@ function untestedRules (policy: CompiledPolicy, file: WrittenPolicy, seen: Seen)
 }
 
 function some (names: readonly string[]): string {
-  return names.length <= 5 ? names.join(', ') : `${names.slice(0, 5).join(', ')}, …`
+  return [...names.slice(0, 5), ...names.length > 5 ? ['…'] : []].join(', ')
 }
 
 /** Rules that an earlier rule or a deny leaves nothing to, and pairs of which both can match (when they are wanted). */

@@ -91,14 +91,15 @@ export interface CompiledPolicy extends PolicyParts {
  */
 export class RuleTable {
   readonly shapes: readonly RuleShape[]
-  /** operation indexes, ascending, each once */
-  readonly #operations: Uint16Array
-  /** where each operation's rules start in `shapes`; one more at the end */
-  readonly #starts: Uint32Array
-  readonly #indexes: Uint16Array
+  /** how many operations its rules are about */
+  readonly groups: number
+  /**
+   * One array for all columns, since an array costs as much as fifty rules: the operations' indexes, ascending, each once;
+   * where each operation's rules start in `shapes`, and one more; each rule's index in its file; which of #files that is,
+   * unless there is one only.
+   */
+  readonly #columns: Uint32Array | Uint16Array
   readonly #files: readonly string[]
-  /** which of #files; undefined: all rules stand in the first */
-  readonly #fileOf: Uint16Array | undefined
   readonly #kind: 'allow' | 'deny'
   #answers: (Extract<Decision, { effect: 'allow' }> | undefined)[] | undefined
 
@@ -106,22 +107,18 @@ export class RuleTable {
     const sorted = rules.toSorted((a, b) => a.shape.operation.index - b.shape.operation.index)
     const starts = [...sorted.keys()].filter(i => sorted[i]!.shape.operation.index !== sorted[i - 1]?.shape.operation.index)
     this.shapes = sorted.map(rule => rule.shape)
-    this.#operations = Uint16Array.from(starts, start => sorted[start]!.shape.operation.index)
-    this.#starts = Uint32Array.from([...starts, sorted.length])
-    this.#indexes = Uint16Array.from(sorted.map(rule => rule.index))
+    this.groups = starts.length
+    const columns = [...starts.map(start => sorted[start]!.shape.operation.index), ...starts, sorted.length, ...sorted.map(rule => rule.index), ...files.length > 1 ? sorted.map(rule => files.indexOf(rule.file)) : []]
+    this.#columns = sorted.length > 65_535 ? Uint32Array.from(columns) : Uint16Array.from(columns)
     this.#files = files
-    this.#fileOf = files.length > 1 ? Uint16Array.from(sorted.map(rule => files.indexOf(rule.file))) : undefined
     this.#kind = kind
   }
 
-  /** How many operations its rules are about. */
-  get groups (): number { return this.#operations.length }
-
   /** The group of an operation's rules; -1 when there is none. */
   group (operation: number): number {
-    const operations = this.#operations
+    const operations = this.#columns
     let low = 0
-    let high = operations.length - 1
+    let high = this.groups - 1
     while (low <= high) {
       const middle = (low + high) >>> 1
       const found = operations[middle]!
@@ -133,25 +130,24 @@ export class RuleTable {
   }
 
   start (group: number): number {
-    return group < 0 ? 0 : this.#starts[group]!
+    return group < 0 ? 0 : this.#columns[this.groups + group]!
   }
 
   end (group: number): number {
-    return group < 0 ? 0 : this.#starts[group + 1]!
+    return group < 0 ? 0 : this.#columns[this.groups + group + 1]!
   }
 
   /** `file#index`, or `file#deny<index>`. */
   id (position: number): string {
-    const file = this.#files[this.#fileOf?.[position] ?? 0]!
-    return `${file}#${this.#kind === 'deny' ? 'deny' : ''}${this.#indexes[position]!}`
+    return `${this.file(position)}#${this.#kind === 'deny' ? 'deny' : ''}${this.index(position)}`
   }
 
   file (position: number): string {
-    return this.#files[this.#fileOf?.[position] ?? 0]!
+    return this.#files[this.#files.length > 1 ? this.#columns[2 * this.groups + 1 + this.shapes.length + position]! : 0]!
   }
 
   index (position: number): number {
-    return this.#indexes[position]!
+    return this.#columns[2 * this.groups + 1 + position]!
   }
 
   /** The rule as audit events and refusals name it. */

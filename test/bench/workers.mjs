@@ -12,14 +12,15 @@ export async function groupSamples (bench, groups, { rounds = bench.rounds, requ
     if (wrong > 0) throw new Error(`${wrong} calls were not answered as they should be`)
     return { cpuUs: list.reduce((sum, { pid }, i) => sum + cpuUs(pid) - before[i], 0) / count }
   }
-  for (const list of Object.values(groups)) await run(list, warm * list.length)
+  // Each process as long as any other.
+  for (const list of Object.values(groups)) await run(list, warm * list.reduce((sum, { processes = 1 }) => sum + processes, 0))
   for (let i = 0; i < rounds; i++) for (const [name, list] of Object.entries(groups)) samples[name].push(await run(list, requests))
   return samples
 }
 
 export async function workerRows (bench) {
   const { url: org } = await startScript('upstream.mjs', BESIDE)
-  const make = (name, workers) => gate(bench, name, { org, rules: 50, workers, core: MEASURED })
+  const make = async (name, workers) => ({ ...await gate(bench, name, { org, rules: 50, workers, core: MEASURED }), processes: workers })
   const groups = { one: [await make('w-one')], workers: [await make('w-two', 2)], apart: [await make('w-apart1'), await make('w-apart2')] }
   const samples = await groupSamples(bench, groups)
   await stopSubjects(Object.values(groups).flat())
