@@ -35,8 +35,8 @@ export async function serve (options: { config: string }): Promise<number> {
     log.info({ level: log.level }, 'log level changed')
   })
   return await new Promise(resolve => {
-    // close-with-grace would take SIGHUP for a reason to stop.
-    closeWithGrace({ delay: DRAIN_MS + 5000, skip: ['beforeExit', 'SIGHUP'] }, async ({ signal, err }) => {
+    // close-with-grace would take these two for a reason to stop as well.
+    closeWithGrace({ delay: DRAIN_MS + 5000, skip: ['beforeExit', 'SIGHUP', 'SIGUSR2'] }, async ({ signal, err }) => {
       if (err !== undefined) log.fatal({ err }, 'an uncaught fault: the gate drains and exits')
       else log.info({ signal }, 'draining')
       await running.drain(err === undefined ? DRAIN_MS : 1000)

@@ -15,7 +15,7 @@ const ANY_ADDRESS: ReadonlySet<string> = new Set(['0.0.0.0', '::'])
  * @param now epoch milliseconds; time makes warnings, never errors
  */
 export function checkRules (yaml: ConfigYaml, now: number): Problem[] {
-  return [...notBuilt(yaml), ...listeners(yaml), ...origins(yaml), ...privateIssuers(yaml), ...exceptions(yaml, now), ...repetitions(yaml), ...redaction(yaml), ...unknownBuckets(yaml)]
+  return [...notBuilt(yaml), ...listeners(yaml), ...origins(yaml), ...privateIssuers(yaml), ...exceptions(yaml, now), ...repetitions(yaml), ...redaction(yaml), ...unknownBuckets(yaml), ...emptyAllowances(yaml)]
 }
 
 function notBuilt (yaml: ConfigYaml): Problem[] {
@@ -41,6 +41,15 @@ function unknownBuckets (yaml: ConfigYaml): Problem[] {
       what: 'key', severity: 'warning', hint: near === undefined ? undefined : `did you mean "${near}"?`
     })
   })
+}
+
+/** A limit of which the ceiling leaves nothing: clients would be told to come back in a minute, for ever. */
+function emptyAllowances (yaml: ConfigYaml): Problem[] {
+  const [org, ceiling] = [get(yaml.value, ['limits', 'org']), get(yaml.value, ['limits', 'ceiling'])]
+  if (typeof org !== 'object' || org === null || typeof ceiling !== 'string') return []
+  const part = parseFloat(ceiling) / 100
+  return Object.entries(org).filter(([, calls]) => typeof calls === 'number' && calls >= 1 && Math.floor(part * calls + 1e-9) === 0).map(([key, calls]) =>
+    yaml.problem(['limits', 'org', key], `${ceiling} of ${calls} a minute is less than one call: every call of ${key === '*' ? 'these buckets' : 'this bucket'} is refused`, { severity: 'warning', hint: 'raise limits.ceiling, or leave the line out' }))
 }
 
 function listeners (yaml: ConfigYaml): Problem[] {

@@ -1,5 +1,5 @@
 import { createPrivateKey, createPublicKey, createSecretKey, randomUUID, type KeyObject } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { readFileSync, statSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
@@ -67,7 +67,8 @@ export async function openAudit (config: AuditConfig, secrets: Secrets, log: Log
 
 function openFile (sink: FileConfig, carry: () => string[], log: Logger, chain: NonNullable<ConstructorParameters<typeof Journal>[3]>['chain']): Sink {
   if (fileKind(sink.path) === 'special') {
-    log.warn({ path: sink.path }, 'this audit sink is a pipe or a device: it has no chain, is not rotated, and nothing in it is durable')
+    if (statSync(sink.path).isDirectory()) log.error({ path: sink.path }, 'this audit sink is a folder: name a file in it; until then it takes nothing, and all calls but GET are refused')
+    else log.warn({ path: sink.path }, 'this audit sink is a pipe or a device: it has no chain, is not rotated, and nothing in it is durable')
     return fileSink(sink.path)
   }
   const { maxBytes, maxHours, keep } = sink.rotate

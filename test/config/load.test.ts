@@ -259,6 +259,8 @@ t.test('the published schema accepts what the loader accepts, defaults left out'
 t.test('a bucket of limits.org that no operation is in is said, with the nearest one', async t => {
   const said = (org: string) => load(minimal + `limits: { org: { ${org} } }\n`).problems.map(formatProblem)
   t.match(said("'/api/v1/userz': 600"), [/warning: no rate limit bucket .* "\/api\/v1\/userz".*did you mean "\/api\/v1\/users"\?/])
+  t.match(said('/api/v1/users: 1'), [/warning: 50% of 1 a minute is less than one call: every call of this bucket is refused/])
+  t.same(said('/api/v1/users: 2'), [])
   t.same(said("'/api/v1/users': 600, 'GET /api/v1/users/{id}': 1000, 'POST,PUT,DELETE /api/v1/users/{id}': 600, '*': 300"), [])
 })
 

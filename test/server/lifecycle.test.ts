@@ -164,7 +164,7 @@ async function serve (configFile: string): Promise<{ child: ChildProcess, url: s
   return { child, ...listening, log: () => log }
 }
 
-t.test('SIGHUP reloads, SIGTERM drains: the process finishes what is in flight and exits with 0', async t => {
+t.test('SIGHUP reloads, SIGUSR2 switches the log level, SIGTERM drains: the process finishes what is in flight and exits with 0', async t => {
   const { configFile, write, folder } = await writeFolder(t, { org: stub.origin, policies: { 'app.yaml': app.text } })
   const { child, url, adminUrl, log } = await serve(configFile)
   const port = Number(new URL(url).port)
@@ -182,6 +182,14 @@ t.test('SIGHUP reloads, SIGTERM drains: the process finishes what is in flight a
   child.kill('SIGHUP')
   t.ok(await until(async () => await ask(GROUPS) === 200), 'SIGHUP')
   t.ok(await until(async () => await ask(GROUPS) === 200 && existsSync(join(folder, 'audit.jsonl')) && readFileSync(join(folder, 'audit.jsonl'), 'utf8').includes('listGroups')), 'and opens a rotated audit file anew')
+
+  for (const level of ['debug', 'info']) {
+    child.kill('SIGUSR2')
+    t.ok(await until(() => log().includes(`"level":"${level}","msg":"log level changed"`)), level)
+  }
+  await later(200)
+  t.equal(await ask(GROUPS), 200, 'and the gate goes on')
+  t.notMatch(log(), /draining/)
 
   stub.requests.length = 0
   let finish: () => void = () => {}
