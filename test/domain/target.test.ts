@@ -30,6 +30,11 @@ t.test('a target is parsed once, and every part of it is what was received', asy
     ['/api/v1/users?search=profile.lastName%20eq%20%22M%C3%BCller%22', ['api', 'v1', 'users'], [['search', 'profile.lastName eq "Müller"']]],
     ['/api/v1/users?a&b=&a=1=2', ['api', 'v1', 'users'], [['a', ''], ['b', ''], ['a', '1=2']]],
     ['/api/v1/users?', ['api', 'v1', 'users'], []],
+    ['/a%20b/c', ['a b', 'c'], []],
+    ['/a?=x&=', ['a'], [['', 'x'], ['', '']]],
+    ['/a?q=a+b%21', ['a'], [['q', 'a b!']]],
+    ['/a?x?y=1', ['a'], [['x?y', '1']]],
+    ['/' + 'a'.repeat(MAX_TARGET_BYTES - 1), ['a'.repeat(MAX_TARGET_BYTES - 1)], []],
     ['/', [''], []]
   ]
   for (const [raw, segments, query] of cases) {
@@ -59,6 +64,16 @@ t.test('what another parser could read differently is refused, and the refusal n
     ['/api/v1/users/a%252Fb', /percent/],
     ['/api/v1/users/a%zz', /% that starts no escape/],
     ['/api/v1/users/a%4', /% that starts no escape/],
+    ['/api/v1/users/a%', /% that starts no escape/],
+    ['/api/v1/users/a%/b', /% that starts no escape/],
+    ['/api/v1/users/%20a', /begins or ends with a space/],
+    ['/api/v1/users/a%20/b', /begins or ends with a space/],
+    ['/api/v1/users/a b', /holds the character /],
+    ['/api/v1/users/a\x7f', /holds a control character/],
+    ['/api/v1/users/a%7F', /holds a control character/],
+    ['/api/v1/users/a\x1f', /holds a control character/],
+    ['/api/v1/users?%ff=1', /query has a bad escape/],
+    ['/api/v1/users?%0a=1', /query holds a control/],
     ['/api/v1/users/%c0%af', /UTF-8/],
     ['/api/v1/users/%C3%BC', /outside ASCII/],
     ['/api/v1/users/a;b', /semicolon/],
@@ -70,7 +85,10 @@ t.test('what another parser could read differently is refused, and the refusal n
     ['/api/v1/users?q=%0a', /query holds a control/],
     ['/' + 'a'.repeat(MAX_TARGET_BYTES), /longer than/]
   ]
-  for (const [raw, expected] of cases) t.match(refusal(raw), expected, JSON.stringify(raw.slice(0, 60)))
+  for (const [raw, expected] of cases) {
+    t.match(refusal(raw), expected, JSON.stringify(raw.slice(0, 60)))
+    t.match(refusal(raw), /^(?:bad_target: .|double_slash: $|trailing_slash: $)/)
+  }
 })
 
 t.test('every target of the bypass table that is wrong by itself is refused here', async t => {

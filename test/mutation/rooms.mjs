@@ -5,11 +5,11 @@ const road = ['decide', 'verdict', 'condition', 'pattern', 'body-path', 'compile
 
 /** @type {Record<string, { mutate: string[], tests: string[] }>} */
 export const rooms = {
-  domain: { mutate: ['src/domain/*.ts'], tests: ['test/domain/target.test', 'test/clients/networks.test', 'test/policy/decide.test'] },
+  domain: { mutate: ['src/domain/*.ts', '!src/domain/json-schema.ts'], tests: ['test/domain/words.test', 'test/domain/target.test', 'test/clients/networks.test', 'test/policy/decide.test'] },
   // What a decision about a call depends on …
   policy: { mutate: road, tests: deciding },
   // … and the rest of the room: loading, checking, comparing, learning. Some 6,000 mutants: for a night.
-  'policy-tools': { mutate: ['src/policy/*.ts', ...road.map(file => `!${file}`)], tests: [...deciding, 'test/policy/diff.test', 'test/policy/learn.test'] },
+  'policy-tools': { mutate: ['src/domain/json-schema.ts', 'src/policy/*.ts', ...road.map(file => `!${file}`)], tests: [...deciding, 'test/policy/diff.test', 'test/policy/learn.test'] },
   limits: { mutate: ['src/limits/*.ts'], tests: ['test/limits/store.test', 'test/limits/waiting.test', 'test/limits/bound.test'] },
   clients: { mutate: ['src/clients/*.ts'], tests: ['test/clients/identify.test', 'test/clients/networks.test', 'test/clients/workload.test', 'test/clients/refused.test'] }
 }
