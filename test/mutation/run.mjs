@@ -20,7 +20,7 @@ if (!values.report) {
   const { status } = spawnSync('setsid', ['--wait', 'sh', '-c', `echo ${Number(values.nice)} 2>/dev/null >/proc/self/autogroup; exec nice -n ${Number(values.nice)} "$@"`, 'mutation', ...stryker], {
     cwd: root,
     stdio: 'inherit',
-    env: { ...process.env, MUTATION_ROOM: room, MUTATION_CONCURRENCY: values.concurrency, ...values.files === undefined ? {} : { MUTATION_FILES: values.files } }
+    env: { ...process.env, MUTATION_RUNS: '60', MUTATION_ROOM: room, MUTATION_CONCURRENCY: values.concurrency, ...values.files === undefined ? {} : { MUTATION_FILES: values.files } }
   })
   if (status !== 0) process.exit(2)
 }

@@ -9,7 +9,8 @@ import { covers, disjoint } from '../../src/policy/overlap.js'
 import { allowRule, calls, compiled, isLoadable, operations, policies, policyText } from './arbitrary.js'
 import { interpret, type RefAnswer } from './reference.js'
 
-const RUNS = 400
+/** MUTATION_RUNS: a mutation run has every mutant go through all of it, and is content with less. */
+const RUNS = Number(process.env['MUTATION_RUNS'] ?? 400)
 
 function answerOf (decision: Decision): RefAnswer | 'undecided' {
   switch (decision.effect) {
