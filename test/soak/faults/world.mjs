@@ -102,11 +102,11 @@ export function createCaller (port, key, { sockets = 16, localAddress } = {}) {
   return { call, close: () => { agent.destroy() } }
 }
 
-/** `count` connections, 200 at a time; each is what `arm` makes of its socket once it is open. Those that are refused are left out. */
-export async function openMany (port, count, arm, localAddress = '127.0.0.1') {
+/** `count` connections, some at a time; each is what `arm` makes of its socket once it is open. Those that are refused are left out. */
+export async function openMany (port, count, arm, localAddress = '127.0.0.1', atOnce = 200) {
   const open = []
-  for (let done = 0; done < count; done += 200) {
-    await Promise.all(Array.from({ length: Math.min(200, count - done) }, (_, n) => new Promise(resolve => {
+  for (let done = 0; done < count; done += atOnce) {
+    await Promise.all(Array.from({ length: Math.min(atOnce, count - done) }, (_, n) => new Promise(resolve => {
       const socket = connect({ port, host: '127.0.0.1', localAddress, noDelay: true })
       socket.on('error', () => { resolve() })
       socket.once('connect', () => { open.push(socket); arm(socket, done + n); resolve() })
