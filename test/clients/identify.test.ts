@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { createHash, randomBytes } from 'node:crypto'
 import { KEY_LENGTH, hashKey, isWellFormedKey, newKey } from '../../src/clients/api-key.js'
 import { buildClientIndex, type ClientEntry } from '../../src/clients/identify.js'
-import { createFailures } from '../../src/clients/failures.js'
+import { createFailures, networkOf } from '../../src/clients/failures.js'
 import { isRejection } from '../../src/domain/rejection.js'
 
 const NOW = Date.UTC(2026, 10, 22, 12)
@@ -24,7 +24,7 @@ t.test('a key is recognisable, and its hash is SHA-256 of its text', async t => 
   t.not(one, other, 'the last bit counts')
   t.equal(newKey(size => new Uint8Array(size)).key.length, KEY_LENGTH, 'leading zeros stay')
   t.throws(() => newKey(() => new Uint8Array(0)), 'an empty source makes no key')
-  t.throws(() => newKey(() => new Uint8Array(8)), 'a short source makes no key')
+  t.throws(() => newKey(() => new Uint8Array(8)), { message: /gave 8 bytes instead of 32/ }, 'a short source makes no key')
 })
 
 t.test('a key with any character changed, added, removed or swapped is refused', async t => {
@@ -80,6 +80,9 @@ t.test('everyone else is refused, with a cause that helps its sender and tells n
     ['Okta token', `SSWS 00${'x'.repeat(40)}`, 'bad_credential', /start with ngk_/],
     ['failed token call', 'Bearer undefined', 'bad_credential', /token call failed/],
     ['failed token call, Python', 'Bearer None', 'bad_credential', /token call failed/],
+    ['failed token call, Java', 'Bearer null', 'bad_credential', /word "null".*token call failed/],
+    ['failed token call, Go', 'SSWS nil', 'bad_credential', /word "nil".*token call failed/],
+    ['a scheme behind another', 'Token Basic x', 'bad_credential', /neither SSWS nor Bearer/],
     ['object', 'SSWS [object Object]', 'bad_credential', /an object was sent/],
     ['promise', 'SSWS [object Promise]', 'bad_credential', /did not wait/],
     ['no scheme', good.key, 'bad_credential', /without a scheme/],
@@ -99,7 +102,10 @@ t.test('everyone else is refused, with a cause that helps its sender and tells n
     t.notMatch(shown, /portal|former|"one|two/, `${name}: names no client`)
     for (const { key } of [good, second, oldKey, oldPolicy, shared, stranger]) t.notOk(JSON.stringify(result).includes(key.slice(4, 20)), `${name}: repeats no key`)
   }
-  t.match(index.identify(`SSWS ${stranger.key}`, NOW), { detail: `unknown key ${stranger.sha256.slice(0, 8)}` }, 'the audit log learns which')
+  const detail = (key: string): unknown => (index.identify(`SSWS ${key}`, NOW) as { detail?: string }).detail
+  t.equal(detail(stranger.key), `unknown key ${stranger.sha256.slice(0, 8)}`, 'the audit log learns which')
+  t.equal(detail(oldKey.key), `key ${oldKey.sha256.slice(0, 8)} of client portal has expired`)
+  t.equal(detail(oldPolicy.key), `client former, key ${oldPolicy.sha256.slice(0, 8)}`)
 })
 
 t.test('no text but a listed key is ever a client', async t => {
@@ -110,7 +116,7 @@ t.test('no text but a listed key is ever a client', async t => {
 t.test('an index refuses what is ambiguous', async t => {
   t.same(conflicts, [{ keyId: shared.sha256.slice(0, 8), clients: ['one', 'two'] }])
   t.throws(() => buildClientIndex([{ client: 'a', keys: [] }, { client: 'a', keys: [] }]), /occurs twice/)
-  t.throws(() => buildClientIndex([{ client: 'a', keys: [{ sha256: 'ABC' }] }]), /no SHA-256/)
+  for (const sha256 of ['ABC', `${good.sha256}0`, `0${good.sha256}`, `${good.sha256}\n`]) t.throws(() => buildClientIndex([{ client: 'a', keys: [{ sha256 }] }]), /no SHA-256/)
   t.throws(() => buildClientIndex([{ client: 'a', networks: ['10.0.0.1/8'], keys: [] }]), /beyond its prefix/)
   const twice = buildClientIndex([{ client: 'a', keys: [{ sha256: hashKey(good.key) }, { sha256: good.sha256, expiresAt: NOW }] }])
   t.match(twice.index.identify(`SSWS ${good.key}`, NOW), { code: 'bad_credential' }, 'listed twice: the earlier end counts')
@@ -124,6 +130,8 @@ t.test('networks: absent is any, empty is none, an unknown client is refused', a
   t.equal(index.allows(client('former'), '10.1.2.3'), false)
   t.equal(index.allows(client('one'), '203.0.113.9'), true)
   t.equal(index.allows(client('nobody'), '10.1.2.3'), false)
+  const joined = buildClientIndex([{ client: 'a', networks: ['0.0.0.0/1', '28.0.0.0/8'], keys: [] }, { client: 'b', networks: ['0.0.0.0/12', '8.0.0.0/8'], keys: [] }]).index
+  t.same([joined.allows(client('a'), '120.0.0.1'), joined.allows(client('b'), '120.0.0.1'), joined.allows(client('b'), '8.1.1.1')], [true, false, true], 'lists that look alike are two')
 })
 
 t.test('repeated failures wait longer and longer, by address, and are forgotten', async t => {
@@ -143,6 +151,18 @@ t.test('repeated failures wait longer and longer, by address, and are forgotten'
   t.equal(failures.failed('192.0.2.2', now), undefined, 'another address is not concerned')
   t.equal(failures.failed('192.0.2.1', now + 300_000 + 900_001), undefined, 'forgotten after 15 quiet minutes')
   t.equal(failures.failed('192.0.2.1', now - DAY), undefined, 'a clock that went back locks nobody out')
+})
+
+t.test('a source is forgotten when it has been quiet, or when the clock went back behind it', async t => {
+  const after = (quietMs: number): (string | undefined)[] => {
+    const failures = createFailures()
+    for (let i = 0; i < 29; i++) failures.failed('192.0.2.1', NOW)
+    return [failures.failed('192.0.2.1', NOW + quietMs), failures.failed('192.0.2.1', NOW + quietMs)].map(refused => refused?.code)
+  }
+  t.same(after(900_000), [undefined, 'too_many_failures'], '15 minutes are not enough')
+  t.same(after(900_001), [undefined, undefined], 'a moment more is')
+  t.same(after(-1), [undefined, undefined], 'the clock went back')
+  t.same(['a:b', '192.0.2.1', '2001:db8::1'].map(networkOf), ['a:b', '192.0.2.1', '20010db800000000'])
 })
 
 t.test('the memory of failures is bounded, and IPv6 counts by /64', async t => {

@@ -88,7 +88,7 @@ t.test('private addresses', async t => {
 })
 
 t.test('a value is new once, within its time and within bounds', async t => {
-  fc.assert(fc.property(fc.array(fc.tuple(fc.constantFrom('a', 'b'), fc.nat(20), fc.nat(600_000)), { maxLength: 200 }), steps => {
+  fc.assert(fc.property(fc.array(fc.tuple(fc.constantFrom('a', 'b'), fc.nat(20), fc.nat(600_000)), { maxLength: 200, size: 'max' }), steps => {
     const seen = new SeenOnceInMemory(1000)
     const model = new Map<string, number>()
     let now = NOW
@@ -109,6 +109,15 @@ t.test('a value is new once, within its time and within bounds', async t => {
   t.equal(small.use('b', 'x', NOW + 60_000, NOW), 'first', 'one client does not take the room of the others')
   t.equal(small.use('a', 'x', NOW + 300_000, NOW + 180_000), 'first', 'room again')
   t.equal(small.size, 1)
+  const minute = Math.ceil(NOW / 60_000) * 60_000
+  const timed = new SeenOnceInMemory(8, 3)
+  t.same([timed.use('a', 'short', minute + 30_000, minute), timed.use('a', 'long', minute + 300_000, minute), timed.use('a', 'longer', minute + 400_000, minute)], ['first', 'first', 'first'])
+  t.same([60_000, 120_000, 240_000, 299_999].map(ms => timed.use('a', 'long', minute + 300_000, minute + ms)), ['again', 'again', 'again', 'again'], 'not forgotten with what ends before it')
+  t.equal(timed.size, 2, 'what has ended is')
+  t.same([timed.use('a', 'next', minute + 400_000, minute + 299_999), timed.use('a', 'one more', minute + 400_000, minute + 299_999)], ['first', 'full'], 'those that are left still count')
+  t.same([timed.has('a', 'long', minute + 299_999), timed.has('a', 'other', minute + 299_999), timed.has('b', 'long', minute + 299_999), timed.has('a', 'long', minute + 420_000)], [true, false, false, false])
+  const quarter = new SeenOnceInMemory(8)
+  t.same(['1', '2', '3'].map(value => quarter.use('a', value, NOW + 60_000, NOW)), ['first', 'first', 'full'], 'a quarter of the room is one client\'s')
 })
 
 t.test('only the token URL is the token URL, and only this request\'s URL is its own', async t => {

@@ -17,6 +17,7 @@ const { Test } = await import('tap')
 
 class InProcessRunner {
   #files = rooms[process.env.MUTATION_ROOM].tests
+  #fresh = rooms[process.env.MUTATION_ROOM].fresh === true
   #tests
   #version = 0
   #stray
@@ -51,7 +52,7 @@ class InProcessRunner {
     stryker.activeMutant = mutantActivation === 'static' ? activeMutant.id : undefined
     const results = []
     try {
-      if (reloadEnvironment || this.#tests === undefined) await this.#load()
+      if (reloadEnvironment || this.#fresh || this.#tests === undefined) await this.#load()
     } catch (error) {
       // Without the tests there is nothing left to keep for the next mutant.
       this.#tests = undefined

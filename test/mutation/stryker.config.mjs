@@ -10,6 +10,8 @@ export default {
   buildCommand: 'tsc -p test/mutation/tsconfig.json',
   coverageAnalysis: 'perTest',
   ignoreStatic: false,
+  // Modules that are loaded anew stay in memory.
+  maxTestRunnerReuse: 100,
   concurrency: Number(process.env.MUTATION_CONCURRENCY ?? 2),
   // Generous: on a busy machine a mutant that was only starved must not count as killed.
   timeoutMS: 60_000,
