@@ -13,6 +13,6 @@ export const rooms = {
   'policy-readers': { mutate: readers, tests: deciding },
   // … and the rest of the room: loading, checking, comparing, learning. Some 6,000 mutants: for a night.
   'policy-tools': { mutate: ['src/domain/json-schema.ts', 'src/policy/*.ts', ...[...road, ...readers].map(file => `!${file}`)], tests: [...deciding, 'test/policy/diff.test', 'test/policy/learn.test'] },
-  limits: { mutate: ['src/limits/*.ts'], tests: ['test/limits/store.test', 'test/limits/waiting.test', 'test/limits/bound.test'] },
+  limits: { mutate: ['src/limits/*.ts'], tests: ['test/limits/store.test', 'test/limits/waiting.test'] },
   clients: { mutate: ['src/clients/*.ts'], tests: ['test/clients/identify.test', 'test/clients/networks.test', 'test/clients/workload.test', 'test/clients/refused.test'], fresh: true }
 }
