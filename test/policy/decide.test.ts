@@ -135,6 +135,87 @@ allow:
   [`POST ${U}`, { kind: 'unjudgeable', why: 'the body is not UTF-8' }, 'deny body: body: the body is not UTF-8: body: the body is not UTF-8: body: the body is not UTF-8: body: the body is not UTF-8']
 ])
 
+const MISSING = 'body.require.a is missing: body.require.b[].c is missing: body.require.d.* is missing'
+table('what a body has to hold: values at a path, all of them, and one at least', `
+allow:
+  - { operation: updateUser, as: pattern, body: { require: { a: { pattern: 'x.*' } } } }
+  - { operation: updateUser, as: values, body: { require: { 'b[].c': [1, null, y] } } }
+  - { operation: updateUser, as: subtree, body: { require: { 'd.*': any } } }
+`, [
+  [`POST ${U}`, ABSENT, `deny body: ${MISSING}`],
+  [`POST ${U}`, json({}), `deny body: ${MISSING}`],
+  [`POST ${U}`, json({ a: 'xy' }), 'allow pattern'],
+  ...[5, null, ['x'], { x: 'x' }, 'yx', 'x\n'].map((a): Row => [`POST ${U}`, json({ a }), 'deny body: body.require.a has another value: body.require.b[].c is missing: body.require.d.* is missing']),
+  ...[[{ c: 1 }, { c: null }], [{ c: 'y' }, {}]].map((b): Row => [`POST ${U}`, json({ b }), 'allow values']),
+  ...[[{ c: 1 }, { c: 2 }], [{ c: '1' }], [{ c: [1] }], [{}, { c: 'null' }]].map((b): Row => [`POST ${U}`, json({ b }), 'deny body: body.require.a is missing: body.require.b[].c has another value: body.require.d.* is missing']),
+  ...[[], [{}], { c: 1 }, 'c', [['c']]].map((b): Row => [`POST ${U}`, json({ b }), `deny body: ${MISSING}`]),
+  ...[{ x: null }, [0], { x: {} }].map((d): Row => [`POST ${U}`, json({ d }), 'allow subtree']),
+  ...[{}, [], 's', 5, null, true].map((d): Row => [`POST ${U}`, json({ d }), `deny body: ${MISSING}`])
+])
+
+table('what a body may hold: every item counts, and null is a leaf', `
+allow: [{ operation: updateUser, as: only, body: { only: [a, 'x[].a', 's.*', '["k.k"]'] } }]
+`, [
+  ...[{ a: null }, { x: [{ a: 1 }, { a: [].length }] }, { s: [1, { deep: 2 }] }, { 'k.k': 1 }].map((body): Row => [`POST ${U}`, json(body), 'allow only']),
+  [`POST ${U}`, json({ b: null }), 'deny body: body: b is not in only'],
+  [`POST ${U}`, json({ x: [{ a: 1 }, { b: 1 }] }), 'deny body: body: x[].b is not in only'],
+  [`POST ${U}`, json({ a: { b: 1 } }), 'deny body: body: a.b is not in only'],
+  [`POST ${U}`, json({ k: { k: 1 } }), 'deny body: body: k.k is not in only'],
+  [`POST ${U}`, json({ s: 1 }), 'deny body: body: s is not in only'],
+  [`POST ${U}`, json(null), 'deny body: body: the whole body is not in only'],
+  [`POST ${U}`, json({ ['k'.repeat(100)]: 1 }), `deny body: body: ${'k'.repeat(100)} is not in only`],
+  [`POST ${U}`, json({ ['k'.repeat(101)]: 1 }), `deny body: body: ${'k'.repeat(99)}… is not in only`]
+])
+
+table('a schema wants a body, and says where it fails', `
+allow: [{ operation: updateUser, as: schema, body: { schema: { type: object, properties: { z: { type: string } } } } }]
+`, [
+  [`POST ${U}`, ABSENT, 'deny body: body.schema: there is no body'],
+  [`POST ${U}`, json({ z: 5 }), 'deny body: body.schema/z'],
+  [`POST ${U}`, json([]), 'deny body: body.schema'],
+  [`POST ${U}`, json({ z: 'x' }), 'allow schema']
+])
+
+table('the first required parameter that is missing is named', `
+allow: [{ operation: listUsers, as: two, query: { require: { limit: any, after: any } } }]
+`, [
+  ['GET /api/v1/users?limit=1', undefined, 'deny query: query.after is missing'],
+  ['GET /api/v1/users?after=1', undefined, 'deny query: query.limit is missing'],
+  ['GET /api/v1/users', undefined, 'deny query: query.limit is missing'],
+  ['GET /api/v1/users?after=1&limit=1', undefined, 'allow two']
+])
+
+table('a deny of values takes what Okta may take for them', `
+allow: [{ operation: updateUser, as: update }]
+deny:
+  - { operation: updateUser, body: { require: { a: [null], b: ['1'] } } }
+  - { operation: updateUser, body: { require: { 'c.*': any } } }
+  - { operation: updateUser, body: { require: { d: { pattern: '1|true' } } } }
+  - { operation: updateUser, body: { require: { 'e.f': [x] } } }
+`, [
+  ...[{ a: null, b: 1 }, { a: [null], b: '1' }, { a: {}, b: [2, 1] }, { c: { x: 1 } }, { c: [0] }, { d: 1 }, { d: true }, { d: ['2', '1'] }, { d: {} }, { d: [] }, { e: [{ f: 'y' }, { f: 'x' }] }, { e: { f: ['y', 'x'] } }, [{ d: 1 }]].map((body): Row => [`POST ${U}`, json(body), 'deny deny: deny']),
+  ...[{ a: null }, { b: '1' }, { a: 'null', b: '1' }, { a: null, b: null }, { a: null, b: '11' }, { c: {} }, { c: [] }, { c: 1 }, { c: 'text' }, { d: null }, { d: '12' }, { e: [{ f: 'y' }] }, { e: 'x' }, { f: 'x' }, {}].map((body): Row => [`POST ${U}`, json(body), 'allow update']),
+  [`POST ${U}`, ABSENT, 'allow update']
+])
+
+table('a deny that waits for the body delays only what could be allowed', `
+allow: [{ operation: updateUser, as: one, where: { id: [one] } }]
+deny: [{ operation: updateUser, body: { require: { x: any } } }]
+`, [
+  ['POST /api/v1/users/two', undefined, 'deny where: where.id'],
+  ['POST /api/v1/users/one', undefined, 'undecided'],
+  ['POST /api/v1/users/one', json({ x: null }), 'deny deny: deny'],
+  ['POST /api/v1/users/one', json({ y: 1 }), 'allow one']
+])
+
+table('a rule of another spelling lifts nothing, in an observed policy neither', `
+mode: observe
+allow: [{ request: POST /api/v1/authn, as: spelled, mode: observe, credential: authnToken }]
+`, [
+  ['POST /api/v1/authn/', undefined, 'allow? no_rule by observe (none)'],
+  ['POST /api/v1/authn', undefined, 'allow spelled']
+])
+
 table('a rule that fits without its body waits for the rules before it', `
 allow:
   - { operation: updateUser, as: named, where: { id: [one] }, body: { only: [a] } }
@@ -217,6 +298,12 @@ t.test('the same rule answers with the same object', async t => {
   const first = decide(policy, callOf(`GET ${U}`))
   t.equal(first, decide(policy, callOf('GET /api/v1/users/other')))
   t.same(first, { effect: 'allow', rule: { id: 'c.yaml#0', name: 'getUser', credential: 'upstream', limitPerMinute: 30 } })
+  const ruleOf = (yaml: string): object => { const decision = decide(policyOf(yaml), callOf(`GET ${U}`)); return 'rule' in decision ? decision.rule! : decision }
+  t.strictSame(Object.keys(ruleOf('allow: [{ operation: getUser }]')), ['id', 'name', 'credential'])
+  t.match(ruleOf('allow: [{ operation: getUser, wait: { upToMs: 500 } }]'), { waitMs: 500 })
+  t.match(ruleOf('mode: observe\nallow: []'), { id: 'c.yaml#observe' })
+  t.match(ruleOf('allow: [{ operation: getUser }]\ndeny: [listUsers, getUser]'), { id: 'c.yaml#deny1' })
+  t.match(decide(policyOf('allow: [{ request: POST /api/v1/authn }]'), callOf('POST /api/v1/authn/')), { attempts: [{ failed: 'no_rule' }] })
 })
 
 t.test('strict JSON', async t => {
@@ -251,6 +338,10 @@ t.test('body paths', async t => {
     const steps = parseBodyPath(text)
     t.equal(typeof steps === 'string' ? steps : formatBodyPath(steps), text)
   }
+  t.same([leafPaths('text'), leafPaths(5), leafPaths(true)], [[''], [''], ['']])
+  const wrong: readonly (readonly [string, RegExp])[] = [['a.*.b', /^has something after \.\*$/], ['a.b.*.c', /^has something after/], ['["\\q"]', /no JSON string$/], ['.a', /^starts with a dot$/], ['a[]b', /^needs a dot/], ['', /^is empty$/], ['a..b', /empty key/]]
+  for (const [text, why] of wrong) t.match(parseBodyPath(text), why, text)
+  t.same(parseBodyPath('a["b.c"][].d.*'), [{ kind: 'key', key: 'a' }, { kind: 'key', key: 'b.c' }, { kind: 'items' }, { kind: 'key', key: 'd' }, { kind: 'subtree' }])
   for (const text of ['', '.a', 'a..b', 'a.', 'a.*.b', 'a[0]', 'a[', 'a]', '[]a', 'a*', '["a]', '["\\q"]']) t.type(parseBodyPath(text), 'string', text)
 })
 
@@ -258,7 +349,10 @@ t.test('patterns match whole values in linear time, or are refused', async t => 
   const compiled = compilePattern('a|b[0-9]+')
   if (typeof compiled === 'string') throw new Error(compiled)
   t.same(['a', 'b12', 'ab1', 'xa', 'a\n', ''].map(value => matches(compiled, value)), [true, true, false, false, false, false])
-  for (const source of ['(a+)+', '(a*b)*', '(', 'a)|(?:b', '(?=a)', '(?<!a)b', '(a)\\1', '[z-a]', 'a{2,1}', '\\Aa', '(?i)a']) t.type(compilePattern(source), 'string', source)
+  for (const source of ['(a+)+', '(a*b)*', '(', 'a)|(?:b', '(?=a)', '(?<!a)b', '(a)\\1', '[z-a]', 'a{2,1}', '\\Aa', '(?i)a', 'a{', '\\_']) t.type(compilePattern(source), 'string', source)
+  t.match(compilePattern('('), /^is not a regular expression \((?!Invalid)[^\n]+\)$/)
+  t.match(compilePattern('(?=a)'), /^is not a pattern of linear time: RE2 refuses it \([^\n]+\)$/)
+  t.match(compilePattern('(a+)+'), /^can backtrack catastrophically/)
 })
 
 t.test('explain shows every rule tried, on lines, and the refusal names no value', async t => {
