@@ -245,6 +245,15 @@ t.test('sets are extended over several levels; circles and missing sets are prob
   const circle = load({ ...files, 'sets/b.yaml': 'version: 1\nextends: [sets/a.yaml]' }).problems.filter(problem => problem.message.startsWith('sets extend'))
   t.match(circle, [{ file: 'policies/sets/b.yaml', line: 2, column: 11, message: 'sets extend each other: sets/a.yaml → sets/b.yaml → sets/a.yaml' }])
   t.match(load({ 'sets/a.yaml': 'version: 1\nextends: [sets/a.yaml]' }).problems, [{ message: 'sets extend each other: sets/a.yaml → sets/a.yaml' }])
+  const chain = (name: string, next: string): [string, string] => [`sets/${name}.yaml`, `version: 1\nextends: [sets/${next}.yaml]`]
+  const circles = load(Object.fromEntries([chain('a', 'b'), chain('b', 'c'), chain('c', 'b'), chain('d', 'c')])).problems.filter(problem => problem.message.startsWith('sets extend'))
+  t.same(circles.map(({ file, message }) => `${file} ${message}`), ['policies/sets/c.yaml sets extend each other: sets/b.yaml → sets/c.yaml → sets/b.yaml'], 'once, without what leads there')
+  const named = load({ 'c.yaml': HEAD + 'extends: [sets/a.yaml, sets/a.yaml, sets/b.yaml, sets/quite-another.yaml]', 'sets/a.yaml': 'version: 1\nallow: [{ operation: getUser }]' }).problems
+  t.match(named.filter(({ message }) => /twice|no set/.test(message)), [
+    { severity: 'warning', message: '"sets/a.yaml" stands here twice' },
+    { severity: 'error', message: 'there is no set "sets/b.yaml"', hint: /did you mean "?sets\/a\.yaml/ },
+    { severity: 'error', message: 'there is no set "sets/quite-another.yaml"', hint: 'sets stand below the policies folder, e.g. sets/read-directory.yaml' }
+  ])
   t.not(load({ ...files, 'sets/b.yaml': files['sets/b.yaml'] + ' ' }).clients.get('c')?.hash, set.clients.get('c')?.hash, 'the version covers the sets')
 })
 
