@@ -15,6 +15,9 @@ if (send !== undefined) process.send = (message, ...rest) => typeof message !== 
 process.env.TAP_TIMEOUT = '0'
 const { Test } = await import('tap')
 
+const TICK_MS = 500
+const QUIET_TICKS = 12
+
 class InProcessRunner {
   #files = rooms[process.env.MUTATION_ROOM].tests
   #fresh = rooms[process.env.MUTATION_ROOM].fresh === true
@@ -59,7 +62,7 @@ class InProcessRunner {
       return toMutantRunResult({ status: DryRunStatus.Complete, tests: [{ id: 'load', name: 'load', timeSpentMs: 0, status: TestStatus.Failed, failureMessage: text(error) }] })
     }
     stryker.activeMutant = activeMutant.id
-    for (const test of this.#tests) {
+    for (const test of this.#tests ?? []) {
       if (testFilter !== undefined && !testFilter.includes(test.id)) continue
       const result = await this.#run(test)
       results.push(result)
@@ -88,12 +91,41 @@ class InProcessRunner {
     test.on('data', chunk => { said += chunk })
     const over = new Promise(resolve => { test.once('end', resolve) })
     test.runMain(() => {})
-    await over
+    const idle = new Idle()
+    const ended = await Promise.race([over.then(() => true), idle.found])
+    idle.stop()
+    // What still waits in it would go on with the next mutant.
+    if (!ended) { this.#tests = undefined; return { id, name: id, timeSpentMs: Math.round(performance.now() - begun), status: TestStatus.Failed, failureMessage: 'it waits for what will not come' } }
     const passed = test.passing() && this.#stray === undefined
     const result = { id, name: id, timeSpentMs: Math.round(performance.now() - begun) }
     return passed
       ? { ...result, status: TestStatus.Success }
       : { ...result, status: TestStatus.Failed, failureMessage: this.#stray === undefined ? said.slice(0, 2000) : text(this.#stray) }
+  }
+}
+
+/** Finds out that nothing happens any more: timers are on time, so the process is not starved, and it uses no CPU for as long as no test waits. */
+class Idle {
+  #quiet = 0
+  #due = performance.now() + TICK_MS
+  #cpu = process.cpuUsage()
+  #timer
+
+  constructor () {
+    this.found = new Promise(resolve => {
+      this.#timer = setInterval(() => { if (this.#isQuiet()) resolve(false) }, TICK_MS)
+    })
+  }
+
+  stop () { clearInterval(this.#timer) }
+
+  #isQuiet () {
+    const now = performance.now()
+    const { user, system } = process.cpuUsage(this.#cpu)
+    this.#quiet = now - this.#due < 200 && user + system < 20_000 ? this.#quiet + 1 : 0
+    this.#due = now + TICK_MS
+    this.#cpu = process.cpuUsage()
+    return this.#quiet >= QUIET_TICKS
   }
 }
 
