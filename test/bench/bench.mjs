@@ -28,8 +28,8 @@ const bench = {
   work,
   quick,
   rounds: Number(values.rounds ?? (quick ? 3 : 10)),
-  requests: Number(values.requests ?? (quick ? 1500 : 6000)),
-  warm: quick ? 4000 : 30_000,
+  requests: Number(values.requests ?? (quick ? 1200 : 6000)),
+  warm: quick ? 3000 : 30_000,
   size: values.size.split('x').map(Number),
   key: newKey(randomBytes),
   spare: () => newKey(randomBytes).sha256

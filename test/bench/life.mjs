@@ -28,7 +28,7 @@ export async function lifeRows (bench) {
   const times = []
   let idle = 0
   let loaded = 0
-  for (let i = 0; i < (bench.quick ? 5 : 9); i++) {
+  for (let i = 0; i < (bench.quick ? 3 : 9); i++) {
     let began = 0
     const started = await gate(bench, `life${i}`, { org, clients: 100, rules: 50, onWritten: () => { began = performance.now() } })
     times.push((performance.now() - began) / 1000)
