@@ -21,7 +21,7 @@ import { load, startScript, stopAll, BESIDE } from './processes.mjs'
 const { values } = parseArgs({ options: { json: { type: 'boolean' }, careless: { type: 'boolean' }, where: { type: 'boolean' }, inner: { type: 'boolean' } } })
 const FLAGS = ['--expose-gc', '--min-semi-space-size=512', '--max-semi-space-size=512', '--single-threaded-gc']
 /** Bytes a request: what was measured on that release line (docs/performance.md) and some 3% more. */
-const BOUNDS = { 20: 41_500, 24: 39_500 }
+const BOUNDS = { 20: 32_000, 24: 32_000 }
 const [WARM, REQUESTS, ROUNDS] = [16_000, 2000, 6]
 
 if (!values.inner) {
