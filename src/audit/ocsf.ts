@@ -163,7 +163,8 @@ export function createOcsfLines ({ version, gate }: Producer): (event: AuditEven
     times(event)
     call(event)
     line.piece(sourceOf(event))
-    if (event.resources !== undefined) resources(event.resources)
+    // The gate's own events have none or some; what is read from a log and written again may have an empty list.
+    if (event.resources !== undefined && event.resources.length > 0) resources(event.resources)
     line.piece(ruleOf(event))
     if (event.oktaRequestId !== undefined) enrichment(event.oktaRequestId)
     unmapped(event)
