@@ -31,6 +31,12 @@ export class LineWriter {
   /** Where the line has got to. */
   get size (): number { return this.#size }
 
+  /** Forgets what a line has left that was not finished. */
+  begin (): void {
+    this.#size = 0
+    this.#narrow = true
+  }
+
   piece ({ bytes, narrow }: Piece): void {
     this.#reserve(bytes.length)
     this.#bytes.set(bytes, this.#size)
@@ -85,8 +91,7 @@ export class LineWriter {
   /** The line; the writer begins anew. */
   take (): string {
     const line = this.#bytes.toString(this.#narrow ? 'latin1' : 'utf8', 0, this.#size)
-    this.#size = 0
-    this.#narrow = true
+    this.begin()
     return line
   }
 

@@ -159,6 +159,7 @@ export function createOcsfLines ({ version, gate }: Producer): (event: AuditEven
   }
 
   return event => {
+    line.begin()
     line.piece(headOf(event))
     times(event)
     call(event)

@@ -19,6 +19,15 @@ export class Outbox {
   readonly flush = (): void => {
     const waiting = this.#waiting
     this.#waiting = []
-    for (const send of waiting) send()
+    let next = 0
+    try {
+      while (next < waiting.length) waiting[next++]!()
+    } finally {
+      // One that throws ends nothing but itself: the others go out with the next turn.
+      if (next < waiting.length) {
+        this.#waiting = [...waiting.slice(next), ...this.#waiting]
+        this.#soon(this.flush)
+      }
+    }
   }
 }

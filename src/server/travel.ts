@@ -38,48 +38,51 @@ export async function travel (road: Road, exchange: GateExchange, request: Incom
   const caller = callerOf(exchange.policy!, exchange.client!.id)
   let placed = false
   // One pass; a second when a complete answer has proved that Okta refused before it executed anything. It spends budget.
-  for (let again = refusal === undefined && !exchange.aborted; again;) {
-    exchange.stage = 'admit'
-    const asked = reserve(road, exchange, patience)
-    const admission = asked instanceof Promise ? await asked : asked
-    const ticket = admitted(road, exchange, admission, response)
-    if (ticket === undefined || isRejection(ticket)) { refusal = ticket; break }
-    placed ||= takesPlace(road, exchange, caller)
-    if (!placed) {
-      road.limits.cancel(ticket, road.steadyNow())
-      placed = patience.untilMs !== undefined && await road.calls.wait(caller, { untilMs: patience.untilMs, left: () => response.destroyed })
-      // With its place it asks for allowance once more: what it had is not held while it waits.
-      if (placed) continue
-      if (response.destroyed) exchange.aborted = true
-      else refusal = reject('concurrency', { causes: ['this client has its share of the calls in flight'] })
-      break
-    }
-    if (exchange.proof !== undefined) {
-      refusal = await consumeProof(road, exchange)
-      if (refusal !== undefined) { road.limits.cancel(ticket, road.steadyNow()); break }
-    }
-    try {
-      exchange.stage = 'forward'
-      // A write is on record before it is made: what the gate can't remember, it does not do.
-      const kept = exchange.method === 'GET' || exchange.resent ? undefined : intend(road, exchange)
-      if (kept !== undefined) {
-        if (!await kept) refusal = reject('audit_unavailable', { detail: 'the intent is not on the disk' })
-        else if (response.destroyed) exchange.aborted = true
-        if (refusal !== undefined || exchange.aborted) { road.limits.cancel(ticket, road.steadyNow()); break }
+  try {
+    for (let again = refusal === undefined && !exchange.aborted; again;) {
+      exchange.stage = 'admit'
+      const asked = reserve(road, exchange, patience)
+      const admission = asked instanceof Promise ? await asked : asked
+      const ticket = admitted(road, exchange, admission, response)
+      if (ticket === undefined || isRejection(ticket)) { refusal = ticket; break }
+      placed ||= takesPlace(road, exchange, caller)
+      if (!placed) {
+        road.limits.cancel(ticket, road.steadyNow())
+        placed = patience.untilMs !== undefined && await road.calls.wait(caller, { untilMs: patience.untilMs, left: () => response.destroyed })
+        // With its place it asks for allowance once more: what it had is not held while it waits.
+        if (placed) continue
+        if (response.destroyed) exchange.aborted = true
+        else refusal = reject('concurrency', { causes: ['this client has its share of the calls in flight'] })
+        break
       }
-      const result = await send(road, exchange, ticket, request, response)
-      exchange.stage = 'observe'
-      settle(road, exchange, ticket, result)
-      again = result.kind === 'credential_refused' && mayCallAgain(exchange, result)
-      refusal = again ? undefined : conclude(exchange, result, response)
-      if (result.kind === 'answered') unsent = result.send
-      if (again) exchange.resent = true
-    } finally {
-      placed = false
-      road.calls.giveBack(caller)
+      if (exchange.proof !== undefined) {
+        refusal = await consumeProof(road, exchange)
+        if (refusal !== undefined) { road.limits.cancel(ticket, road.steadyNow()); break }
+      }
+      try {
+        exchange.stage = 'forward'
+        // A write is on record before it is made: what the gate can't remember, it does not do.
+        const kept = exchange.method === 'GET' || exchange.resent ? undefined : intend(road, exchange)
+        if (kept !== undefined) {
+          if (!await kept) refusal = reject('audit_unavailable', { detail: 'the intent is not on the disk' })
+          else if (response.destroyed) exchange.aborted = true
+          if (refusal !== undefined || exchange.aborted) { road.limits.cancel(ticket, road.steadyNow()); break }
+        }
+        const result = await send(road, exchange, ticket, request, response)
+        exchange.stage = 'observe'
+        settle(road, exchange, ticket, result)
+        again = result.kind === 'credential_refused' && mayCallAgain(exchange, result)
+        refusal = again ? undefined : conclude(exchange, result, response)
+        if (result.kind === 'answered') unsent = result.send
+        if (again) exchange.resent = true
+      } finally {
+        placed = false
+        road.calls.giveBack(caller)
+      }
     }
+  } finally {
+    if (placed) road.calls.giveBack(caller)
   }
-  if (placed) road.calls.giveBack(caller)
   if (refusal !== undefined && !exchange.aborted) { refuse(road, exchange, request, response, refusal); return }
   exchange.rejection = refusal
   recordEvent(road, exchange)

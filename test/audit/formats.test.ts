@@ -223,6 +223,14 @@ t.test('numbers and texts are written as JSON has them, whatever was written bef
   }), { numRuns: 2000 })
 })
 
+t.test('an event that can not be written spoils no other line', async t => {
+  const lines = createOcsfLines({ version: '1', gate: 'gate-1' })
+  const event = someEvent({})
+  const good = lines(event)
+  t.throws(() => lines(someEvent({ path: 7 as unknown as string, id: Symbol('x') as unknown as string })))
+  t.equal(lines(event), good)
+})
+
 t.test('of a source that guesses on, ten seconds are one event and its number', async t => {
   const timers: Array<() => void> = []
   const out: AuditEvent[] = []

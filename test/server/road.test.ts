@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import t from 'tap'
 import { newKey } from '../../src/clients/api-key.js'
 import { rejections } from '../../src/domain/rejection.js'
+import { Outbox } from '../../src/server/outbox.js'
 import { AUTHN_TOKEN, client, request, startRig, startStub, UPSTREAM_TOKEN, type AuditLine } from '../support/gate.js'
 
 const second = newKey(randomBytes)
@@ -55,6 +56,19 @@ async function walk (bytes: string): Promise<{ status: number, event: AuditLine,
   if (event['status'] !== answer.status) throw new Error(`the event says ${String(event['status'])}, the client saw ${answer.status}`)
   return { status: answer.status, event, text: answer.text, header: name => answer.header(name), causes: refusal ? answer.error.errorCauses.map(cause => cause.errorSummary).join(' | ') : '', arrived: stub.requests.length }
 }
+
+t.test('an answer that can not be sent keeps no other one back', async t => {
+  const turns: (() => void)[] = []
+  const sent: string[] = []
+  const outbox = new Outbox(run => { turns.push(run) })
+  outbox.push(() => { sent.push('first') })
+  outbox.push(() => { throw new Error('this one') })
+  outbox.push(() => { sent.push('third') })
+  t.throws(turns.shift()!, /this one/)
+  outbox.push(() => { sent.push('fourth') })
+  while (turns.length > 0) turns.shift()!()
+  t.same(sent, ['first', 'third', 'fourth'])
+})
 
 t.test('a key is taken in the three spellings that Okta\'s clients use', async t => {
   for (const value of [`SSWS ${app.key}`, `SSWS${app.key}`, `Bearer ${app.key}`, `ssws ${app.key}`, `SSWS ${second.key}`]) {
