@@ -2,7 +2,7 @@ import { hash } from 'node:crypto'
 import { SignJWT } from 'jose'
 import { reject, type Rejection } from '../domain/rejection.js'
 import { checkTimes, isSignedBy, readJwt, type UnverifiedJwt } from './jwt.js'
-import { Remembered } from './remembered.js'
+import { Remembered } from '../domain/remembered.js'
 import type { TokenKeys } from './token-keys.js'
 
 /** What a token of the gate says, verified. */

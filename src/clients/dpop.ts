@@ -1,7 +1,7 @@
 import { hash, type KeyObject } from 'node:crypto'
 import { isSignedBy, readJwt, type UnverifiedJwt } from './jwt.js'
 import { holdsSecret, readPublicKey } from './public-key.js'
-import { Remembered } from './remembered.js'
+import { Remembered } from '../domain/remembered.js'
 import { isRequestUrl } from './token-url.js'
 
 /** What a proof has to prove (RFC 9449 section 4.3). */

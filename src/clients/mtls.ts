@@ -1,7 +1,7 @@
 import { X509Certificate } from 'node:crypto'
 import type { Client } from '../domain/client.js'
 import { reject, type Rejection } from '../domain/rejection.js'
-import { Remembered } from './remembered.js'
+import { Remembered } from '../domain/remembered.js'
 import { issuedAs, type IssuedAs } from './revocation.js'
 
 /** What a client's certificate has to say: an entry `mtls` of its policy, exactly one of the three. */

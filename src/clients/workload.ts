@@ -4,7 +4,7 @@ import { isRejection, reject, type Rejection } from '../domain/rejection.js'
 import type { IssuerKeys } from './issuer-keys.js'
 import { checkTimes, isSignedBy, readJwt, type UnverifiedJwt } from './jwt.js'
 import { candidates } from './public-key.js'
-import { Remembered } from './remembered.js'
+import { Remembered } from '../domain/remembered.js'
 
 /** Whose tokens a client may present: an entry `workload` of its policy. */
 export interface WorkloadClient {

@@ -1,4 +1,5 @@
 import { isAlias, isCollection, isMap, isScalar, LineCounter, parseDocument, visit, type Document, type Node } from 'yaml'
+import { isTooDeep } from '../domain/nesting.js'
 import type { Problem, Severity } from '../domain/problem.js'
 
 /** Where something stands: keys and indexes from the root of the file. */
@@ -29,7 +30,6 @@ const SYNTAX: Readonly<Record<string, string>> = {
   MULTILINE_IMPLICIT_KEY: 'a key must stand on one line; a closing quote or a colon may be missing',
   MULTIPLE_DOCS: 'the file holds several YAML documents; remove the ---',
   NON_STRING_KEY: 'a key must be text',
-  RESOURCE_EXHAUSTION: 'the file is nested too deeply',
   TAB_AS_INDENT: 'a tab stands where spaces must indent',
   TAG_RESOLVE_FAILED: 'tags (!…) are not accepted',
   UNEXPECTED_TOKEN: 'this character is not expected here'
@@ -69,18 +69,18 @@ export function readConfigYaml (file: string, text: string): ConfigYaml {
 type Say = (offset: number, message: string) => void
 
 function parse (text: string, lineCounter: LineCounter, say: Say): Document | undefined {
+  if (isTooDeep(text)) {
+    say(0, 'the file is nested too deeply')
+    return undefined
+  }
   let document: Document
   try {
     document = parseDocument(text, { lineCounter, prettyErrors: false, version: '1.2', schema: 'core', merge: false })
   } catch {
-    // The parser's own stack ends at some thousands of nested collections.
-    say(0, 'the file cannot be read as YAML: it is nested too deeply')
+    say(0, 'the file cannot be read as YAML')
     return undefined
   }
-  const errors = [...document.errors, ...document.warnings]
-  // What follows where the parser gave up is noise.
-  const gaveUp = errors.findIndex(error => error.code === 'RESOURCE_EXHAUSTION')
-  for (const error of gaveUp < 0 ? errors : [errors[gaveUp]!]) say(error.pos[0], SYNTAX[error.code] ?? `this is not valid YAML (${error.code})`)
+  for (const error of [...document.errors, ...document.warnings]) say(error.pos[0], SYNTAX[error.code] ?? `this is not valid YAML (${error.code})`)
   if (document.errors.length === 0 && !isMap(document.contents)) say(0, document.contents === null ? 'the file is empty' : 'the file must be a mapping: lines of the form key: value')
   return document
 }

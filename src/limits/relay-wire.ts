@@ -1,18 +1,9 @@
-import type { CredentialKind } from '../domain/decision.js'
 import { unreachable } from '../domain/rejection.js'
 import type { Observation } from './headers.js'
-import type { BucketPlan, Level, LimitCall, RefusedBy, RuleLimit, UpstreamView } from './store.js'
+import type { LimitCall, RefusedBy, UpstreamView } from './store.js'
 
 /** What calls of one client by one rule have in common: told to the primary once, named by a number from then on. */
-export interface CallShape {
-  readonly plan: BucketPlan
-  readonly credential: CredentialKind
-  readonly client: string
-  readonly share: number
-  readonly rule?: RuleLimit
-  readonly floor?: number
-  readonly level?: Level
-}
+export type CallShape = Pick<LimitCall, 'plan' | 'credential' | 'client' | 'share' | 'rule' | 'floor' | 'level'>
 
 /** What a header taught: kind, was it a 429, limit, remaining, milliseconds until the Reset. Clocks of processes differ. */
 export type Taught = readonly [] | readonly [number, 0 | 1] | readonly [number, 0 | 1, number, number, number]

@@ -1,4 +1,5 @@
 import { isAlias, isCollection, isMap, isPair, isScalar, LineCounter, parseAllDocuments, visit, type Document, type Node } from 'yaml'
+import { isTooDeep } from '../domain/nesting.js'
 import type { Problem, Severity } from '../domain/problem.js'
 
 /** Where something stands: keys and indexes from the root of the file. */
@@ -92,25 +93,6 @@ function detached (value: unknown): unknown {
   if (Array.isArray(value)) for (let i = 0; i < value.length; i++) value[i] = detached(value[i])
   else if (typeof value === 'object' && value !== null) for (const key of Object.keys(value)) (value as Record<string, unknown>)[key] = detached((value as Record<string, unknown>)[key])
   return value
-}
-
-const DEEPEST = 200
-const DEEP_LINE = /(?:[-?:][ \t]+){100}|^[ \t]{1000}/m
-
-/**
- * Some thousand nested collections take the parser seconds, or the process with it (it builds regular expressions and
- * recurses). Counted before it sees them, brackets in quotes included: no policy comes near.
- */
-function isTooDeep (text: string): boolean {
-  if (DEEP_LINE.test(text)) return true
-  let depth = 0
-  for (let i = 0; i < text.length; i++) {
-    const code = text.charCodeAt(i)
-    if (code === 0x5b || code === 0x7b) depth++
-    else if ((code === 0x5d || code === 0x7d) && depth > 0) depth--
-    if (depth > DEEPEST) return true
-  }
-  return false
 }
 
 function parse (text: string, lineCounter: LineCounter, say: Say): Document | undefined {

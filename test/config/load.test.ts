@@ -188,7 +188,8 @@ t.test('every problem has its place, its words and a hint', async t => {
     ['a list', () => '- a\n', [/1:1 the file must be a mapping/]],
     ['half-written', text => text.slice(0, text.length - 12), [/6:53 the indentation is wrong, or a closing bracket is missing/]],
     ['binary', () => '\u0000\u0001', [/narrowgate\.yaml:1:1/]],
-    ['deep nesting', () => '['.repeat(30000), [/narrowgate\.yaml:1:\d+ the file is nested too deeply/]]
+    ...['['.repeat(30_000), '{a: '.repeat(30_000), '- '.repeat(30_000), Array.from({ length: 2000 }, (_, i) => `${' '.repeat(i)}a:`).join('\n')].map((text, i): [string, () => string, RegExp[]] =>
+      [`deep nesting, ${i}`, () => text, [/narrowgate\.yaml:1:1 the file is nested too deeply/]])
   ]
   for (const [name, change, expected] of table) {
     const problems = say(change(minimal))

@@ -20,6 +20,7 @@ import { filesOf, ocsfProblem } from '../support/audit-check.js'
 import { client, ENVIRONMENT, later, request, respond, startRig, startStub, until, writeFolder, type Rig } from '../support/gate.js'
 import { makeCertificate } from '../upstream/certificates.js'
 import { auditFiles, killRounds, readOutcomes, startUpstream } from '../support/kill-rounds.mjs'
+import { Sweep } from '../support/sweep.js'
 
 const stub = await startStub(t)
 const app = client('app', 'allow: [{ operation: listUsers }, { operation: getUser }, { operation: deactivateUser }, { operation: createUser }]')
@@ -315,6 +316,27 @@ t.test('narrowgate audit: query, report, tail and verify over every format and o
   const followed = await narrowgate(['audit', 'tail', file('plain.jsonl'), '--lines', '1'], { stop: stop.signal, color: true })
   t.equal(followed.out.split('\n').length, 3, 'the last line, and the one that came')
   t.ok(followed.out.includes('\x1b[32mallowed'))
+})
+
+t.test('the sweep of all that gates say can fail', async t => {
+  const folder = t.testdir({ 'audit.jsonl': '{"path":"/CANARY"}\n', spool: { 'a.gz': gzipSync(app.key) }, 'key.pem': 'CANARY' })
+  const token = `eyJ${'a'.repeat(20)}.eyJ${'b'.repeat(20)}.${'c'.repeat(30)}`
+  const sweeps: Array<(sweep: Sweep) => void> = [
+    sweep => { sweep.look('the log', `key ${app.key} refused`) },
+    sweep => { sweep.look('/metrics', token) },
+    sweep => { const heard = sweep.answers(); heard(Buffer.from('x: 00CAN')); heard(Buffer.from('ARYtoken')) },
+    sweep => { sweep.lookAtFiles(folder, 'a file', /^audit/) },
+    sweep => { sweep.lookAtFiles(folder, 'a file', /gz$/) }
+  ]
+  for (const [i, see] of sweeps.entries()) {
+    const sweep = new Sweep()
+    see(sweep)
+    t.throws(() => { sweep.end() }, /secrets were seen/, `${i}`)
+  }
+  const clean = new Sweep()
+  clean.look('an audit file', '{"path":"/api/v1/users"}')
+  clean.answers()(Buffer.from(token))
+  clean.end()
 })
 
 t.test('without a sink that asks for it there is no intent', async t => {

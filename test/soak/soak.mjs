@@ -179,7 +179,7 @@ function report ({ figures, gate, upstream, samples, idle, seconds, cpu }) {
     ['upstream saw the gate\'s credential and nothing of a client\'s', upstream.wrong === 0, `${upstream.wrong} of ${upstream.requests}`],
     [`what lives in the heap and beside it grew by at most ${LIVE_GROWTH_MB} MB after the first quarter`, live <= LIVE_GROWTH_MB, `${live.toFixed(1)} MB: ${lives.join(', ')}`],
     [`resident memory stayed below ${RSS_CEILING_MB} MB`, most < RSS_CEILING_MB, `${most.toFixed(0)} MB at most over ${samples.length} samples`],
-    [`descriptors grew by at most ${FD_GROWTH}`, warm.length > 10 && fds <= FD_GROWTH, fds.toFixed(1)],
+    [`descriptors grew by at most ${FD_GROWTH}`, warm.length > 10 && fds <= FD_GROWTH, warm.length > 10 ? fds.toFixed(1) : 'too few samples to say: the run was too short'],
     ['no connection is left behind', idle !== undefined && idle.fds <= 60, `${idle?.fds} descriptors once the clients had left`]
   ]
   console.log(`${new Date().toISOString()} soak: ${figures.sent} of ${requests} requests in ${Math.round(seconds)} s${figures.sent < requests ? ' (stopped by --seconds)' : ''}, ${Math.round(figures.sent / seconds)} a second, ${Math.round(cpu * 1e6 / figures.sent)} us of the gate's CPU each, Node ${process.version} ${HEAP.join(' ')}, seed ${values.seed}`)

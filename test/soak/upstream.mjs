@@ -1,7 +1,7 @@
 // The soak's Okta, a process of its own on raw sockets. What it answers stands in the path: `slow` waits, `big` is 256 kB,
 // `gone` closes without a word, `cut` ends in the middle of its body; all else is a small user at once. It looks at what arrives:
 // the gate's credential and nothing of a client's. Sends { port } to its parent; answers 'figures' with what it has seen.
-import { createServer } from 'node:net'
+import { serveRaw } from './raw-okta.mjs'
 
 const CREDENTIAL = 'SSWS 00upstreamtoken'
 const CLIENTS_OWN = /\r\n(?:cookie|x-forwarded-for|dpop|x-soak)[^\r]*|ngk_[^\r]*/i
@@ -27,24 +27,8 @@ function look (text) {
   figures.example ??= text
 }
 
-const server = createServer({ noDelay: true }, socket => {
-  let pending = ''
-  socket.on('error', () => {})
-  socket.on('data', chunk => {
-    pending += chunk.toString('latin1')
-    for (;;) {
-      const end = pending.indexOf('\r\n\r\n')
-      if (end < 0) return
-      const text = pending.slice(0, end)
-      const length = Number(/\r\ncontent-length: (\d+)/i.exec(text)?.[1] ?? 0)
-      if (pending.length < end + 4 + length) return
-      pending = pending.slice(end + 4 + length)
-      figures.requests++
-      look(text)
-      answer(socket, text.slice(0, text.indexOf('\r\n')).split(' ')[1])
-    }
-  })
-})
-server.listen(0, '127.0.0.1', () => { process.send({ port: server.address().port }) })
-process.on('message', () => { process.send(figures) })
-process.on('disconnect', () => { process.exit() })
+serveRaw((socket, target, text) => {
+  figures.requests++
+  look(text)
+  answer(socket, target)
+}, () => figures)

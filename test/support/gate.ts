@@ -42,12 +42,13 @@ export function client (name: string, rest: string, keys: readonly string[] = []
 
 const ADMIN_VIEWS = ['/metrics', '/readyz', '/limits', '/livez']
 
-/** What a view says; nothing when the test has ended the gate. */
-async function viewOf (gate: Gate, path: string): Promise<string> {
+/** What a view says; nothing when the test has ended the gate. @throws for whatever else keeps it from being looked at */
+async function viewOf (url: string): Promise<string> {
   try {
-    return await (await fetch(gate.adminUrl + path)).text()
-  } catch {
-    return ''
+    return await (await fetch(url)).text()
+  } catch (error) {
+    if ((error as { cause?: { code?: string } }).cause?.code === 'ECONNREFUSED') return ''
+    throw error
   }
 }
 
@@ -152,9 +153,10 @@ export async function startRig (t: Teardown, options: RigOptions): Promise<Rig> 
     ownCalls: options.ownCalls === 'as configured' ? undefined : options.ownCalls ?? false,
     learnAgainMs: options.learnAgainMs
   })
+  const { adminUrl } = gate
   const sweep = new Sweep()
   t.teardown(async () => {
-    for (const path of ADMIN_VIEWS) sweep.look(path, await viewOf(gate, path))
+    for (const path of ADMIN_VIEWS) sweep.look(path, await viewOf(adminUrl + path))
     await gate.drain(500)
     sweep.look('the log', log)
     sweep.lookAtFiles(folder, 'an audit file', /^audit|spool|journal/)
@@ -173,7 +175,7 @@ export async function startRig (t: Teardown, options: RigOptions): Promise<Rig> 
     configFile,
     port,
     publicUrl: publicUrlOf(options, port),
-    adminUrl: gate.adminUrl,
+    adminUrl,
     write,
     log: () => log,
     auditText,
@@ -195,7 +197,7 @@ export async function startRig (t: Teardown, options: RigOptions): Promise<Rig> 
       return answer
     },
     async admin (path) {
-      const response = await fetch(gate.adminUrl + path)
+      const response = await fetch(adminUrl + path)
       const text = await response.text()
       sweep.look(path, text)
       return { status: response.status, text }

@@ -14,12 +14,9 @@ const OVERLAP = 100
 /** Looks for secrets in all that a gate says: its log, its audit files, its metrics and views, its answers. */
 export class Sweep {
   readonly #found = new Set<string>()
-  /** how many texts were looked at, by kind: a sweep that saw nothing proves nothing */
-  readonly seen = new Map<string, number>()
 
   look (kind: string, text: string): void {
     this.#judge(kind, NEVER.exec(text) ?? TOKEN.exec(text))
-    this.seen.set(kind, (this.seen.get(kind) ?? 0) + 1)
   }
 
   /** For a connection: what comes on it, whatever the chunks are. */

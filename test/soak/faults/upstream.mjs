@@ -1,8 +1,8 @@
 // Okta of the fault runs, a process of its own on raw sockets. What it does stands in the user's id: `race…` closes up to 20 ms after its
 // answer, `idle…` when nothing has come for five seconds, `later…` answers after two seconds, `list…` is 5 MB, `page…` 512 kB, `bomb…` a gzip body of 1 MB that unpacks to a gigabyte,
 // `refused…` a 401 with such a body, `spent…` a 429; all else is a small user at once. Counts what arrives, by request line.
-import { createServer } from 'node:net'
 import { gzipSync } from 'node:zlib'
+import { serveRaw } from '../raw-okta.mjs'
 
 const RESET_SECONDS = 5
 const user = JSON.stringify({ id: '00u1abcdefghijklmnop', status: 'ACTIVE', profile: { login: 'user@example.com', note: 'x'.repeat(300) } })
@@ -30,27 +30,12 @@ function answer (socket, target) {
   }
 }
 
-const server = createServer({ noDelay: true }, socket => {
-  let pending = ''
-  socket.on('error', () => {}).on('timeout', () => { socket.destroy() })
-  socket.on('data', chunk => {
-    pending += chunk.toString('latin1')
-    for (;;) {
-      const end = pending.indexOf('\r\n\r\n')
-      if (end < 0) return
-      const text = pending.slice(0, end)
-      const length = Number(/\r\ncontent-length: (\d+)/i.exec(text)?.[1] ?? 0)
-      if (pending.length < end + 4 + length) return
-      pending = pending.slice(end + 4 + length)
-      const line = text.slice(0, text.indexOf('\r\n')).replace(' HTTP/1.1', '')
-      seen.set(line, (seen.get(line) ?? 0) + 1)
-      answer(socket, line.split(' ')[1])
-    }
-  })
-})
-server.listen({ port: 0, host: '127.0.0.1', backlog: 4096 }, () => { process.send({ port: server.address().port }) })
-process.on('message', () => {
-  process.send({ total: [...seen.values()].reduce((sum, each) => sum + each, 0), seen: [...seen], bomb: bomb.length })
+serveRaw((socket, target, text) => {
+  const line = text.slice(0, text.indexOf('\r\n')).replace(' HTTP/1.1', '')
+  seen.set(line, (seen.get(line) ?? 0) + 1)
+  answer(socket, target)
+}, () => {
+  const figures = { total: [...seen.values()].reduce((sum, each) => sum + each, 0), seen: [...seen], bomb: bomb.length }
   seen.clear()
+  return figures
 })
-process.on('disconnect', () => { process.exit() })
