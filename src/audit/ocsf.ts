@@ -251,8 +251,11 @@ function answer ({ status, reason }: AuditEvent): string {
   return '}' + (response === '' ? '' : ',"response":{' + response + '}') + ',"service":{"name":"okta"}},"http_request":{"uid":'
 }
 
+/** OCSF's ip_t has at most so many characters; some spellings of an IPv6 address, and those with a zone, have more. */
+const LONGEST_IP = 40
+
 function source ({ source }: AuditEvent): string {
-  return isIP(source) === 0 ? ',"src_endpoint":{"name":"unknown"}' : ',"src_endpoint":{"ip":' + quote(source) + '}'
+  return isIP(source) === 0 || source.length > LONGEST_IP ? ',"src_endpoint":{"name":"unknown"}' : ',"src_endpoint":{"ip":' + quote(source) + '}'
 }
 
 /** Which upstream, by which rule of which policy, and what that came to. */

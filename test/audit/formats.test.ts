@@ -223,6 +223,13 @@ t.test('numbers and texts are written as JSON has them, whatever was written bef
   }), { numRuns: 2000 })
 })
 
+t.test('an address that is longer than OCSF has room for stands in the event\'s own part alone', async t => {
+  const source = '000:00:000:0000:0000:0000:100.100.100.100'
+  const line = formats.ocsf(someEvent({ source }))
+  t.equal(ocsfProblem(line), undefined)
+  t.equal(parseEvent(line)?.source, source)
+})
+
 t.test('an event that can not be written spoils no other line', async t => {
   const lines = createOcsfLines({ version: '1', gate: 'gate-1' })
   const event = someEvent({})

@@ -6,12 +6,15 @@ import { createInterface } from 'node:readline'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 
+/** So long an answer takes, milliseconds: at some hundred writes a second several are under way whenever the gate is killed. */
+const ANSWERS_AFTER_MS = 40
+
 /** An upstream that answers every write after a moment, and remembers which it has received. */
 export async function startUpstream () {
   const received = new Set()
   const server = createServer((incoming, answer) => {
     if (incoming.method !== 'GET') received.add(incoming.url)
-    incoming.resume().on('end', () => { setTimeout(() => { answer.writeHead(200, { 'content-type': 'application/json' }).end('{}') }, 2) })
+    incoming.resume().on('end', () => { setTimeout(() => { answer.writeHead(200, { 'content-type': 'application/json' }).end('{}') }, ANSWERS_AFTER_MS) })
   }).listen(0, '127.0.0.1')
   await once(server, 'listening')
   return { received, origin: `http://127.0.0.1:${server.address().port}`, close: () => { server.closeAllConnections(); server.close() } }
