@@ -20,7 +20,7 @@ const below: Record<string, readonly string[]> = {
   domain: []
 }
 /** Files named after a technology, and what else does I/O by its nature. Every other file of these rooms is pure. */
-const doesIo = /(^|\/)(agent|file|files|stdout|https|redis|watch|secret-files|environment|fetch|forward|server|service-app|generate|lines|descriptor|tls|store-.*|[a-z-]*-file|[a-z-]*-files)\.ts$/
+const doesIo = /(^|\/)(agent|file|files|stdout|https|redis(-connector)?|watch|secret-files|environment|fetch|forward|server|service-app|generate|lines|descriptor|tls|store-.*|[a-z-]*-file|[a-z-]*-files)\.ts$/
 const pureRooms = ['domain', 'okta', 'policy', 'clients', 'limits', 'upstream', 'audit', 'config']
 const io = /^node:(fs|net|http|https|tls|dns|child_process|cluster|worker_threads)(\/|$)|^fastify$|^ioredis$/
 

@@ -1,4 +1,5 @@
 import { Cluster, Redis, type ClusterOptions, type RedisOptions } from 'ioredis'
+import { hearEveryError } from './redis-connector.js'
 import { SCRIPT } from './script.js'
 import type { Line } from './shared-call.js'
 
@@ -101,6 +102,7 @@ async function clusterTime (client: Cluster): Promise<Array<string | number>> {
 }
 
 function connect ({ url, ca, sentinel, cluster }: RedisAddress): Redis | Cluster {
+  hearEveryError()
   const at = new URL(url)
   const tls = at.protocol === 'rediss:' ? { ca } : undefined
   const database = Number(at.pathname.slice(1))
