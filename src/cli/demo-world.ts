@@ -8,7 +8,8 @@ import { exportJWK, exportPKCS8, generateKeyPair } from 'jose'
 import type { Logger } from 'pino'
 import { startEmulator, type Emulator } from '../emulator/server.js'
 import { createCatalog } from '../okta/catalog.js'
-import { startGate, type Gate } from '../server/gate.js'
+import type { Gate } from '../server/gate.js'
+import { startGate } from '../server/start.js'
 import { makeClientKey } from './keys.js'
 
 /** The shipped policies, beside src/ and dist/. */

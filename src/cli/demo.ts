@@ -1,5 +1,5 @@
 import { pino } from 'pino'
-import { LoadFault } from '../server/gate.js'
+import { LoadFault } from '../server/usable.js'
 import { allowedAct, burstAct, keptOutAct, leaks, refusedAct, type BurstOutcome, type CallOutcome } from './demo-acts.js'
 import { DemoClient } from './demo-client.js'
 import { startWorld, type DemoWorld } from './demo-world.js'

@@ -3,7 +3,9 @@ import closeWithGrace from 'close-with-grace'
 import { pino } from 'pino'
 import { formatProblem } from '../domain/problem.js'
 import { excerpt } from '../policy/excerpt.js'
-import { DRAIN_MS, LoadFault, startGate } from '../server/gate.js'
+import { DRAIN_MS } from '../server/gate.js'
+import { startGate } from '../server/start.js'
+import { LoadFault } from '../server/usable.js'
 
 /**
  * `narrowgate serve`: runs the gate until SIGTERM or SIGINT, then drains. The operators' log goes to stderr, so that

@@ -3,31 +3,30 @@ import type { Server as TlsServer } from 'node:tls'
 import { hostname } from 'node:os'
 import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
-import { createAuditLog, type AuditLog } from '../audit/log.js'
+import type { AuditLog } from '../audit/log.js'
 import type { RegistryMetric } from '../audit/otlp-metrics.js'
 import { createFailures } from '../clients/failures.js'
 import { compileNetworks } from '../clients/networks.js'
 import { SeenOnceInMemory, type SeenOnce } from '../clients/seen-once.js'
-import { SharedSeenOnce } from '../clients/seen-shared.js'
-import { newTokenKey, readTokenKeys, type TokenKeys } from '../clients/token-keys.js'
+import type { TokenKeys } from '../clients/token-keys.js'
 import type { Config } from '../config/config.js'
 import type { Environment } from '../config/secret-files.js'
 import { SecretStores } from '../config/secret-stores.js'
 import { watch, type Watch } from '../config/watch.js'
-import { formatProblem, hasErrors, type Problem } from '../domain/problem.js'
-import type { LimitStore, UpstreamView } from '../limits/store.js'
+import type { LimitStore } from '../limits/store.js'
 import type { PolicySet } from '../policy/load.js'
-import { buildAdmin, type Readiness } from './admin.js'
-import { openAudit, version } from './audit.js'
+import { buildAdmin } from './admin.js'
+import { version } from './audit.js'
 import { ClockWatch } from './clock-watch.js'
 import { trackUnused } from './connection.js'
-import { Identities, type ReadIdentities } from './identities.js'
+import { Identities } from './identities.js'
 import { KeyUses } from './key-use.js'
-import { auditFor, openLeftBehind } from './left-behind.js'
-import { lineOf, Limits, type CreateLine } from './limits.js'
+import { openLeftBehind } from './left-behind.js'
+import { Limits, type CreateLine } from './limits.js'
 import { Links } from './links.js'
-import { loadEverything, LoadMemory, type Loaded, type Texts } from './load.js'
+import { loadEverything, LoadMemory, type Loaded } from './load.js'
 import { gateGauges } from './gauges.js'
+import { LoadNotes } from './load-notes.js'
 import { LongRequests } from './long-requests.js'
 import { LoopDelay } from './loop-delay.js'
 import { Metrics } from './metrics.js'
@@ -35,27 +34,24 @@ import { buildProxy } from './proxy.js'
 import { revokedBy, TlsListener, tlsOf } from './listener-tls.js'
 import { Outbox } from './outbox.js'
 import { OwnAffairs } from './own-affairs.js'
+import { Overview } from './overview.js'
 import { Places } from './places.js'
+import { Reloader, type ReloadReport } from './reloader.js'
+import { needsRestart } from './restart-needed.js'
 import type { Road } from './road.js'
 import type { KnownIdentities } from './self-keeper.js'
 import { Shares } from './shares.js'
 import { SinkNotices } from './sink-notices.js'
 import { Telemetry } from './telemetry.js'
-import { logStoreNotice, SecretRefresh } from './secret-refresh.js'
+import { SecretRefresh } from './secret-refresh.js'
 import type { Snapshot } from './snapshot.js'
+import { steadyNow } from './steady.js'
 import { composeUpstream, type UpstreamLink } from './upstreams.js'
+import type { Usable } from './usable.js'
+import { sharedIds } from './used-ids.js'
 import type { Member } from './worker.js'
-import { ofWorkers, workerGauges } from './worker-status.js'
-import type { MetricJson } from './worker-metrics.js'
-import type { WorkerStatus } from './worker-talk.js'
+import { workerGauges } from './worker-status.js'
 import type { Workers } from './workers.js'
-
-/** A gate that can't be started: its files are wrong. */
-export class LoadFault extends Error {
-  constructor (readonly problems: readonly Problem[], readonly texts: Texts) {
-    super('the configuration would not load')
-  }
-}
 
 export interface GateOptions {
   /** narrowgate.yaml, as the operator wrote it */
@@ -80,15 +76,6 @@ export interface GateOptions {
   readonly line?: CreateLine
 }
 
-/** What a reload came to. */
-export interface ReloadReport {
-  readonly swapped: boolean
-  readonly problems: readonly Problem[]
-}
-
-/** How many warnings of a load are told one by one: a line each of thousands would hold up requests. */
-const MOST_SAID = 100
-
 /** How long a start waits for tokens and for what Okta says of the gate: an org that is stuck must not hold up the others. */
 const START_MS = 2500
 
@@ -100,37 +87,6 @@ export const DRAIN_MS = 25_000
 
 /** How often the audit sinks are looked at for the operators' log. */
 const SINK_LOOK_MS = 1000
-
-/** Loads everything and starts both listeners. @throws LoadFault, or the system's error for an address in use */
-export async function startGate (options: GateOptions): Promise<Gate> {
-  const { configFile, environment, log } = options
-  const stores = new SecretStores({ clock: () => performance.now(), notice: notice => { logStoreNotice(log, notice) } })
-  const memory = new LoadMemory()
-  const loaded = await loadEverything(configFile, environment, Date.now(), { stores, record: true, memory })
-  if (!isUsable(loaded)) { stores.close(); throw new LoadFault(loaded.problems, loaded.texts) }
-  const { config, secrets } = loaded
-  const tokenKey = await newTokenKey()
-  const several = config.workers > 1
-  const audit = several ? createAuditLog([]) : await openAudit(auditFor(config.audit, undefined), secrets, log)
-  const gate = new Gate({ ...options, memory, line: await lineOf(config) }, loaded, stores, await readTokenKeys([tokenKey]), audit)
-  // What one process alone has no use for is not even loaded.
-  if (several) {
-    const { Workers } = await import('./workers.js')
-    gate.lead(new Workers({ count: config.workers, configFile, tokenKey, log, steadyNow, onRefused: () => { gate.credentialRefused() }, limits: config.limits.store === 'memory' ? gate.limits : undefined }))
-  }
-  await gate.listen(loaded)
-  return gate
-}
-
-export type Usable = Loaded & { readonly config: Config, readonly policies: PolicySet, readonly identities: ReadIdentities }
-
-export function isUsable (loaded: Loaded): loaded is Usable {
-  return loaded.config !== undefined && loaded.policies !== undefined && loaded.identities !== undefined && !hasErrors(loaded.problems)
-}
-
-const { timeOrigin } = performance
-/** Epoch milliseconds of a clock that does not jump: what the limits count in. */
-const steadyNow = (): number => timeOrigin + performance.now()
 
 /** A running gate: the current snapshot, the listeners, and what outlives snapshots. */
 export class Gate {
@@ -152,15 +108,13 @@ export class Gate {
   readonly #telemetry: Telemetry | undefined
   /** a worker is told of changes */
   readonly #watch: Watch | undefined
-  readonly #stores: SecretStores
   readonly #refresh: SecretRefresh
   readonly #config: Config
+  readonly #notes: LoadNotes
+  readonly #reloader: Reloader
+  readonly #overview: Overview
   #snapshot: Snapshot
-  #problems: readonly Problem[] = []
-  #refusedReloads = 0
   #reloads = 0
-  #reloading: Promise<ReloadReport> | undefined
-  #again = false
   #draining = false
   #sinkLook: NodeJS.Timeout | undefined
   #proxy: FastifyInstance | undefined
@@ -184,18 +138,27 @@ export class Gate {
     const { member } = options
     this.#kept = new Limits(loaded.config, loaded.secrets, steadyNow, this.#log, options.line, member?.limits)
     this.#limits = this.#kept.store
-    const shared = seenOf(this.#kept, loaded.config, this.#log)
+    const shared = sharedIds(this.#kept, loaded.config, this.#log)
     this.#seen = member?.seen ?? shared ?? new SeenOnceInMemory()
-    this.#stores = stores
     this.#refresh = new SecretRefresh({ stores, onChange: () => { this.reload().catch(() => {}) }, clock: () => performance.now(), random: Math.random })
     this.#links = new Links({ now: Date.now, monotonic: () => performance.now(), after, random: Math.random }, this.#log, () => { if (member === undefined) this.#refresh.soon(); else member.refused() })
-    this.#own = new OwnAffairs({ log: this.#log, links: this.#links, limits: this.#limits, snapshot: () => this.#snapshot, steadyNow, ownCalls: member === undefined ? options.ownCalls : false, learnAgainMs: options.learnAgainMs, told: known => { this.#workers?.knows(known) }, noteUse: async () => { await this.#noteUse() } })
+    this.#own = new OwnAffairs({ log: this.#log, links: this.#links, limits: this.#limits, snapshot: () => this.#snapshot, steadyNow, ownCalls: member === undefined ? options.ownCalls : false, learnAgainMs: options.learnAgainMs, told: known => { this.#workers?.knows(known) }, noteUse: async () => { await this.#overview.noteUse() } })
     this.#audit = audit
     const { telemetry } = loaded.config
     this.#telemetry = telemetry === undefined ? undefined : new Telemetry(telemetry, loaded.secrets, hostname(), version())
+    this.#notes = new LoadNotes(this.#log)
+    this.#overview = new Overview({ limits: this.#kept, sharedLimits: loaded.config.limits.store !== 'memory', links: this.#links, stores, audit, metrics: this.#metrics, notes: this.#notes, snapshot: () => this.#snapshot, draining: () => this.#draining, workers: () => this.#workers })
+    this.#reloader = new Reloader({
+      log: this.#log,
+      load: async () => await loadEverything(options.configFile, options.environment, Date.now(), { stores, record: this.#workers !== undefined, memory: options.memory }),
+      swap: found => { this.swap(found); this.#own.learn().catch(() => {}) },
+      refused: found => { this.#note(found, false) },
+      workers: () => this.#workers,
+      stopped: () => this.#draining
+    })
     this.#snapshot = this.#compose(loaded)
     this.#watch = member !== undefined ? undefined : watch({ onChange: () => { this.reload().catch(() => {}) }, pollMs: options.pollMs })
-    for (const gauge of gateGauges({ limits: this.#kept, places: this.#places, seen: shared, keys: this.#keyUses, links: this.#links, stores, clock: () => performance.now(), audit: this.#audit, telemetry: this.#telemetry, snapshot: () => this.#snapshot, expiries: () => this.#own.expiries, refusedReloads: () => this.#refusedReloads, reloads: () => this.#reloads, steadyNow })) this.#metrics.gauge(gauge)
+    for (const gauge of gateGauges({ limits: this.#kept, places: this.#places, seen: shared, keys: this.#keyUses, links: this.#links, stores, clock: () => performance.now(), audit: this.#audit, telemetry: this.#telemetry, snapshot: () => this.#snapshot, expiries: () => this.#own.expiries, refusedReloads: () => this.#reloader.refused, reloads: () => this.#reloads, steadyNow })) this.#metrics.gauge(gauge)
     this.#note(loaded, true)
   }
 
@@ -222,11 +185,10 @@ export class Gate {
     if (this.#workers === undefined) this.#build(loaded)
     else this.#workers.start(loaded.recorded!)
     if (member === undefined) {
-      const scrape = this.#workers === undefined ? this.#metrics.registry : { contentType: this.#metrics.registry.contentType, metrics: async () => await this.#scrapeAll() }
-      this.#admin = buildAdmin(() => this.#readiness(), scrape, async () => ({ store: this.#kept.status, upstreams: await this.limitViews() }))
+      this.#admin = buildAdmin(() => this.#overview.readiness(), this.#overview.scrape, async () => ({ store: this.#kept.status, upstreams: await this.#overview.limits() }))
     }
     // The workers' metrics are told by this process, added up; their spans they tell themselves.
-    if (member === undefined) this.#telemetry?.start(async () => await this.#metricsOfAll() as unknown as RegistryMetric[])
+    if (member === undefined) this.#telemetry?.start(async () => await this.#overview.metrics() as unknown as RegistryMetric[])
     await within(START_MS, Promise.all([this.#links.warm(), this.#own.learn()]))
     if (member === undefined) this.#own.start()
     await this.#kept.ready(loaded.config.upstreams.keys())
@@ -282,19 +244,11 @@ export class Gate {
     this.#closeUnused = trackUnused(this.#proxy.server, tls !== undefined)
   }
 
-  /**
-   * Builds and checks a whole new snapshot and swaps it; a bad change is reported and ignored. One at a time: a
-   * change that comes meanwhile is looked at afterwards.
-   */
-  async reload (): Promise<ReloadReport> {
-    if (this.#reloading !== undefined) { this.#again = true; return await this.#reloading }
-    this.#reloading = this.#reloadUntilQuiet()
-    try {
-      return await this.#reloading
-    } finally {
-      this.#reloading = undefined
-    }
-  }
+  /** Looks at all files anew: see Reloader. */
+  async reload (): Promise<ReloadReport> { return await this.#reloader.reload() }
+
+  /** How this gate is. */
+  get overview (): Overview { return this.#overview }
 
   /** Reads the secrets that other services keep again; what has changed is taken up. Never rejects. */
   async rereadSecrets (): Promise<void> { await this.#refresh.now() }
@@ -345,37 +299,6 @@ export class Gate {
     clearInterval(idle)
   }
 
-  async #reloadUntilQuiet (): Promise<ReloadReport> {
-    for (;;) {
-      this.#again = false
-      const report = await this.#reloadOnce()
-      if (!this.#again || this.#draining) return report
-    }
-  }
-
-  async #reloadOnce (): Promise<ReloadReport> {
-    let loaded: Loaded
-    try {
-      loaded = await loadEverything(this.#options.configFile, this.#options.environment, Date.now(), { stores: this.#stores, record: this.#workers !== undefined, memory: this.#options.memory })
-      if (isUsable(loaded)) {
-        const against = await this.#workers?.prepare(loaded.recorded!) ?? []
-        if (against.length > 0) throw new Error(against.join('; '))
-        this.swap(loaded)
-        this.#workers?.commit()
-        this.#own.learn().catch(() => {})
-        return { swapped: true, problems: loaded.problems }
-      }
-    } catch (error) {
-      this.#workers?.abandon()
-      this.#refusedReloads++
-      this.#log.error({ err: error }, 'a reload failed; what was loaded before stays in force')
-      return { swapped: false, problems: [] }
-    }
-    this.#refusedReloads++
-    this.#note(loaded, false)
-    return { swapped: false, problems: loaded.problems }
-  }
-
   /** What has been loaded is in force from here on. @throws before anything has changed */
   swap (loaded: Usable): void {
     this.#renewTls(loaded)
@@ -418,7 +341,7 @@ export class Gate {
     if (this.#options.member !== undefined) { this.#log.debug({ snapshot: this.#snapshot.hash }, 'loaded'); return }
     this.#watch?.loaded(loaded.sources, loaded.hash)
     this.#refresh.loaded()
-    this.#tell(loaded.problems)
+    this.#notes.tell(loaded.problems)
     if (!swapped) { this.#log.error('the change would not load; what was loaded before stays in force'); return }
     const restart = needsRestart(this.#config, loaded.config)
     if (restart !== undefined) this.#log.warn(`${restart} has changed: that takes effect at the next start`)
@@ -427,91 +350,6 @@ export class Gate {
     }
     this.#log.info({ snapshot: this.#snapshot.hash, clients: this.#snapshot.policies.size }, 'loaded')
   }
-
-  /** What is wrong with the files, but for warnings about files that are as they were: those have been said. */
-  #tell (problems: readonly Problem[]): void {
-    const said = new Set(this.#problems)
-    this.#problems = problems
-    const news = problems.filter(problem => !said.has(problem))
-    const errors = news.filter(({ severity }) => severity === 'error')
-    const warnings = news.filter(({ severity }) => severity === 'warning')
-    for (const problem of errors) this.#log.error(formatProblem(problem))
-    for (const problem of warnings.slice(0, MOST_SAID)) this.#log.warn(formatProblem(problem))
-    if (warnings.length > MOST_SAID) this.#log.warn(`${warnings.length - MOST_SAID} more warnings: narrowgate check shows them all`)
-  }
-
-  /** The buckets, as this process sees them; those of a shared store as the workers do. */
-  async limitViews (): Promise<readonly UpstreamView[]> {
-    return this.#workers !== undefined && this.#config.limits.store !== 'memory' ? await this.#workers.views() : await this.#kept.view(steadyNow())
-  }
-
-  /** A worker's metrics, for the primary. */
-  async metricsJson (): Promise<readonly MetricJson[]> {
-    return await this.#metrics.registry.getMetricsAsJSON() as unknown as MetricJson[]
-  }
-
-  /** How a worker is, for the primary. */
-  async status (): Promise<WorkerStatus> {
-    const { detail } = await this.#readiness()
-    const used = [...this.#links.tokens()].flatMap(({ upstream, token }, index) => token.slots().flatMap(({ position, lastUsed }) => lastUsed === undefined ? [] : [[upstream, index, position, lastUsed] as const]))
-    return { detail, used }
-  }
-
-  async #scrapeAll (): Promise<string> {
-    const { textOf } = await import('./worker-metrics.js')
-    return await textOf(await this.#metricsOfAll())
-  }
-
-  /** Of this process, and of its workers where there are any. */
-  async #metricsOfAll (): Promise<readonly MetricJson[]> {
-    const own = await this.metricsJson()
-    if (this.#workers === undefined) return own
-    const { addUp } = await import('./worker-metrics.js')
-    return addUp([own, ...await this.#workers.metrics()])
-  }
-
-  /** Idle tokens are kept alive by this process; the workers know which are not idle. */
-  async #noteUse (): Promise<void> {
-    const tokens = [...this.#links.tokens()]
-    for (const { used } of await this.#workers?.statuses() ?? []) {
-      for (const [upstream, index, position, at] of used) {
-        const found = tokens[index]
-        const mine = found?.token.slots().find(slot => slot.position === position)
-        if (found?.upstream === upstream && mine !== undefined && (mine.lastUsed ?? 0) < at) found.token.used(position, at)
-      }
-    }
-  }
-
-  async #readiness (): Promise<Readiness> {
-    const workers = this.#workers
-    const statuses = await workers?.statuses()
-    return {
-      ready: !this.#draining && workers?.ready !== false,
-      detail: {
-        draining: this.#draining,
-        snapshot: { hash: this.#snapshot.hash, loadedAt: new Date(this.#snapshot.loadedAt).toISOString(), clients: this.#snapshot.policies.size },
-        lastLoad: { good: !hasErrors(this.#problems), problems: foremost(this.#problems).map(formatProblem), ...this.#problems.length > MOST_SAID ? { more: this.#problems.length - MOST_SAID } : {} },
-        ...statuses === undefined ? {} : { workers: workers!.places.map(place => ({ ...place, snapshot: (statuses.find(({ worker }) => worker === place.worker)?.detail['snapshot'] as { hash: string } | undefined)?.hash })) },
-        credentials: statuses === undefined ? this.#credentials() : ofWorkers(statuses, 'credentials'),
-        secretStores: [...this.#stores.status()].map(({ store, name, good, reason }) => ({ store, secret: name, good, reason })),
-        limits: this.#kept.status,
-        audit: statuses === undefined ? this.#auditStatus() : { workers: ofWorkers(statuses, 'audit') }
-      }
-    }
-  }
-
-  #credentials (): readonly object[] {
-    return [...this.#links.status()].map(({ upstream, provider }) => ({ upstream, ...provider.status() }))
-  }
-
-  #auditStatus (): object {
-    return { healthy: this.#audit.healthy, made: this.#audit.made, sinks: this.#audit.sinks }
-  }
-}
-
-/** Errors first. */
-function foremost (problems: readonly Problem[]): readonly Problem[] {
-  return problems.length <= MOST_SAID ? problems : problems.toSorted((a, b) => Number(b.severity === 'error') - Number(a.severity === 'error')).slice(0, MOST_SAID)
 }
 
 async function within (ms: number, work: Promise<unknown>): Promise<void> {
@@ -526,39 +364,10 @@ function after (ms: number, callback: () => void): () => void {
   return () => { clearTimeout(timer) }
 }
 
-/** Used ids in the store that the limits use, for all gates; undefined: this gate is alone. */
-function seenOf ({ notes }: Limits, { tokens: { onStoreLoss } }: Config, log: Logger): SharedSeenOnce | undefined {
-  return notes === undefined
-    ? undefined
-    : new SharedSeenOnce({
-      store: notes,
-      onLoss: onStoreLoss,
-      note: event => {
-        if (event.kind === 'back') log.info('the store of used ids (jti) answers again')
-        else log.error({ why: event.why }, onStoreLoss === 'refuse' ? 'the store of used ids (jti) does not answer: DPoP calls and assertions with a jti are refused' : 'the store of used ids (jti) does not answer: this gate goes by what it has seen itself')
-      }
-    })
-}
-
 /** An emulator or a stub on this machine has no account of the gate's to find out about. */
 function upstreamsOf (config: Config, links: ReadonlyMap<string, UpstreamLink>, policies: PolicySet): Snapshot['upstreams'] {
   return new Map([...config.upstreams.values()].map(({ name, org, timeouts }) =>
     [name, composeUpstream(name, org, config.publicUrl, links.get(name)!, timeouts, config.limits, policies.catalog.operations, [...policies.clients.values()].filter(({ upstream }) => upstream === name).length)]))
-}
-
-/** What a running gate can't change: sockets that are open already, whether they speak TLS and ask for certificates, and sinks. */
-function needsRestart (before: Config, now: Config | undefined): string | undefined {
-  if (now === undefined) return undefined
-  const fixed = ({ listen: { host, port, tls, maxConnections, maxConnectionsPerAddress, maxRequests, shedAfterMs }, admin, audit, telemetry, tokens, workers }: Config): string[] =>
-    [[host, port, tls !== undefined, tls?.clientCa !== undefined, maxConnections, maxConnectionsPerAddress, maxRequests, shedAfterMs], admin, audit, telemetry ?? null, tokens.onStoreLoss, workers].map(value => JSON.stringify(value, (name, part: unknown) => name === 'place' ? undefined : part))
-  const [listen, adminNow, auditNow, telemetryNow, loss, workersNow] = fixed(now)
-  const old = fixed(before)
-  if (listen !== old[0]) return 'listen'
-  if (adminNow !== old[1]) return 'admin'
-  if (auditNow !== old[2]) return 'audit'
-  if (telemetryNow !== old[3]) return 'telemetry'
-  if (loss !== old[4]) return 'tokens.onStoreLoss'
-  return workersNow !== old[5] ? 'workers' : undefined
 }
 
 function urlOf (app: FastifyInstance, tls: boolean): string {

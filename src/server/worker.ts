@@ -9,7 +9,8 @@ import { RelayedStore } from '../limits/relayed.js'
 import type { LimitStore } from '../limits/store.js'
 import { openAudit } from './audit.js'
 import { Channel, type Item } from './channel.js'
-import { Gate, isUsable, LoadFault, type GateOptions, type Usable } from './gate.js'
+import { Gate, type GateOptions } from './gate.js'
+import { isUsable, LoadFault, type Usable } from './usable.js'
 import { auditFor } from './left-behind.js'
 import { laterOn, lineOf } from './limits.js'
 import { loadEverything, LoadMemory } from './load.js'
@@ -83,12 +84,12 @@ export async function startWorker (options: GateOptions & { readonly drained: ()
         state.prepared = { number: recorded.number, loaded }
         return null
       }
-      case 'status': return await gate!.status()
-      case 'limits': return await gate!.limitViews()
-      case 'metrics': return await gate!.metricsJson()
+      case 'status': return await gate!.overview.status()
+      case 'limits': return await gate!.overview.limits()
+      case 'metrics': return await gate!.overview.ownMetrics()
       case 'drain': {
         if (state.serving) await gate!.drain(value as number)
-        const metrics = gate === undefined ? null : await gate.metricsJson()
+        const metrics = gate === undefined ? null : await gate.overview.ownMetrics()
         // What was said has to be on its way first.
         setTimeout(options.drained, 20)
         return metrics

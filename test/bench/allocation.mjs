@@ -30,7 +30,7 @@ if (!values.inner) {
 }
 
 const dist = name => import(path.join(root, 'dist', name))
-const { startGate } = await dist('server/gate.js')
+const { startGate } = await dist('server/start.js')
 const { newKey } = await dist('clients/api-key.js')
 if (values.careless) {
   const { Metrics } = await dist('server/metrics.js')

@@ -11,7 +11,7 @@ import { root, freePort } from '../support/gate-process.mjs'
 
 const here = path.join(root, 'test/sdk')
 const { startEmulator } = await import(path.join(root, 'dist/emulator/server.js'))
-const { startGate } = await import(path.join(root, 'dist/server/gate.js'))
+const { startGate } = await import(path.join(root, 'dist/server/start.js'))
 const { newKey } = await import(path.join(root, 'dist/clients/api-key.js'))
 
 const LANGUAGES = {

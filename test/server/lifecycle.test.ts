@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import { LoadFault } from '../../src/server/gate.js'
+import { LoadFault } from '../../src/server/usable.js'
 import { client, ENVIRONMENT, later, request, respond, startRig, startStub, until, writeFolder, type Rig } from '../support/gate.js'
 import { RawClient } from '../support/raw-client.js'
 import { makeCertificate } from '../upstream/certificates.js'
@@ -46,7 +46,7 @@ t.test('Kubernetes swaps a symbolic link: the gate sees it', async t => {
   mount('..2026_1', app.text)
   symlinkSync('..2026_1', join(folder, 'policies/..data'))
   symlinkSync('..data/app.yaml', join(folder, 'policies/app.yaml'))
-  const { startGate } = await import('../../src/server/gate.js')
+  const { startGate } = await import('../../src/server/start.js')
   const { pino } = await import('pino')
   const gate = await startGate({ configFile, environment: ENVIRONMENT, log: pino({ level: 'silent' }) })
   t.teardown(() => gate.drain(500))
