@@ -64,6 +64,8 @@ export interface DurableSink extends Sink {
 const DEFAULT_BOUNDS: Bounds = { lines: 10_000, bytes: 8 * 1024 * 1024 }
 const RETRY_MS = 1_000
 const SYNC_DEADLINE_MS = 5_000
+/** Flushes begin so long after one another, ms: under load each would serve one write or two, and costs as much as a call. */
+const SYNC_EVERY_MS = 2
 const CLOSE_DEADLINE_MS = 2_000
 const CLOSE_POLL_MS = 10
 /** Bytes of one write call. */
@@ -95,6 +97,10 @@ export class Journal implements DurableSink {
   #closed = false
   #scheduled = false
   #syncing = false
+  /** when the last flush began */
+  #syncedAt = -Infinity
+  /** the next flush waits for its time */
+  #paced: { cancel (): void } | undefined
   #late = false
   /** why this file is left once what is in it is flushed; until then nothing more is written to it */
   #leaving: 'moved' | 'due' | undefined
@@ -150,7 +156,7 @@ export class Journal implements DurableSink {
 
   reopen (): void {
     try {
-      if (this.#opened && !this.#syncing && this.disk.moved(true)) this.#release()
+      if (this.#opened && !this.#isBusy && this.disk.moved(true)) this.#release()
     } catch { /* flush finds out */ }
     this.flush()
   }
@@ -158,9 +164,9 @@ export class Journal implements DurableSink {
   async close (deadlineMs: number = CLOSE_DEADLINE_MS): Promise<void> {
     const deadline = this.timing.now() + deadlineMs
     this.flush()
-    while ((this.#pending.length > 0 || this.#syncing) && this.timing.now() < deadline) {
+    while ((this.#pending.length > 0 || this.#isBusy) && this.timing.now() < deadline) {
       await new Promise<void>(resolve => { this.timing.later(resolve, CLOSE_POLL_MS) })
-      if (!this.#syncing) this.flush()
+      if (!this.#isBusy) this.flush()
     }
     this.#end()
   }
@@ -172,6 +178,7 @@ export class Journal implements DurableSink {
     }
     this.#retry?.cancel()
     this.#checkpoint?.cancel()
+    this.#paced?.cancel()
     this.#closed = true
     this.#answer(this.#waiters.splice(0), false)
     if (!this.#syncing) this.disk.close()
@@ -201,9 +208,12 @@ export class Journal implements DurableSink {
     this.options.onExtra?.(gap)
   }
 
+  /** A flush is under way or about to be. */
+  get #isBusy (): boolean { return this.#syncing || this.#paced !== undefined }
+
   /** Opens what is not open, and goes on in a new file when that is due. A file that is being flushed stays. */
   #ready (): void {
-    if (this.#opened && !this.#syncing) {
+    if (this.#opened && !this.#isBusy) {
       if (this.disk.moved()) this.#release()
       else if (this.#isDue()) this.#rotate()
     }
@@ -376,13 +386,26 @@ export class Journal implements DurableSink {
   #failed (code: string): void {
     this.#error = code
     this.#leaving = undefined
+    this.#paced?.cancel()
+    this.#paced = undefined
     this.#answer(this.#waiters.splice(0), false)
     this.#retry = this.timing.later(() => { this.flush() }, RETRY_MS)
   }
 
   /** One flush for all who wait; those who come meanwhile get the next. */
   #sync (): void {
-    if (this.#syncing || this.#waiters.length === 0 || this.#waiters[0]!.line > this.#taken) return
+    if (this.#isBusy || this.#waiters.length === 0 || this.#waiters[0]!.line > this.#taken) return
+    const now = this.timing.now()
+    const early = this.#syncedAt + SYNC_EVERY_MS - now
+    // More than that is a clock that has jumped.
+    if (early > 0 && early <= SYNC_EVERY_MS) {
+      this.#paced = this.timing.later(() => {
+        this.#paced = undefined
+        try { this.#sync() } catch (thrown) { this.#failed(codeOf(thrown)) }
+      }, early)
+      return
+    }
+    this.#syncedAt = now
     this.#syncing = true
     const upTo = this.#taken
     const deadline = this.timing.later(() => {
