@@ -105,12 +105,12 @@ export class WaitingStore<S extends LimitStore> implements LimitStore {
     return views.map(view => ({ ...view, buckets: view.buckets.map(one => ({ ...one, waiting: one.waiting + (this.#queues.get(`${view.upstream}\n${one.bucket}`)?.waiters.length ?? 0) })) }))
   }
 
-  /** Waits where that can help: a slot that is known to come later than the call may wait for is refused at once. */
+  /** Waits where that can help: for a slot that is known to come only when the call's time is over it is refused at once. */
   #orWait (call: LimitCall, refused: Refused, now: number): Admission | Promise<Admission> {
     const { waitMs } = call
     if (waitMs === undefined || refused.wait.limit === 0) return refused
     const untilMs = now + waitMs
-    if (refused.by !== 'concurrency' && refused.wait.untilMs > untilMs) return refused
+    if (refused.by !== 'concurrency' && refused.wait.untilMs >= untilMs) return refused
     const key = keyOf(call)
     let queue = this.#queues.get(key)
     if (queue === undefined) this.#queues.set(key, queue = { waiters: [], armed: false, busy: false, watched: false })

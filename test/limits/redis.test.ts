@@ -97,12 +97,13 @@ class Gates {
 
   /** Calls through one gate until refused. */
   async drain (gate: number, of: LimitCall): Promise<number> {
-    for (let count = 0; ; count++) {
+    for (let count = 0; count < 200; count++) {
       const admission = await this.reserve(gate, of)
       if (admission.kind === 'refused') return count
       this.stores[gate]!.settle(admission.ticket, SILENT, this.clock.now)
       this.stores[gate]!.release(admission.ticket, this.clock.now)
     }
+    throw new Error('200 calls, and none was refused')
   }
 
   async lose (): Promise<void> {

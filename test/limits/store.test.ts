@@ -2,251 +2,23 @@ import fc from 'fast-check'
 import t from 'tap'
 import { allowance, clientAllowance, concurrencyAllowance } from '../../src/limits/allowance.js'
 import { BucketState, type ClientState } from '../../src/limits/bucket.js'
-import { parseObservation } from '../../src/limits/headers.js'
-import { LimitDesk } from '../../src/limits/desk.js'
-import { LeaseBook } from '../../src/limits/lease-book.js'
+import { floorOf, Floors, Turns } from '../../src/limits/claims.js'
+import { Concurrency } from '../../src/limits/concurrency.js'
+import { parseObservation, type Observation } from '../../src/limits/headers.js'
 import { MemoryStore } from '../../src/limits/memory.js'
-import type { RelayAnswer, RelayStep } from '../../src/limits/relay-wire.js'
-import { RELAY_TIMEOUT_MS, RelayedStore } from '../../src/limits/relayed.js'
-import type { Admission, LimitCall, LimitStore } from '../../src/limits/store.js'
-import { WaitingStore } from '../../src/limits/waiting.js'
+import type { Loss, Seen } from '../../src/limits/narrow.js'
+import { Remaining } from '../../src/limits/remaining.js'
+import type { Admission, Level, LimitCall } from '../../src/limits/store.js'
+import { Users } from '../../src/limits/users.js'
 import { SlidingWindow } from '../../src/limits/window.js'
 import { storeContract } from './store-contract.js'
-import { mulberry } from './model.js'
 import { answer, call, Clock, plan, SILENT, START, ticketOf } from './world.js'
+
+/** MUTATION_RUNS: a mutation run has every mutant go through all of it, and is content with less. */
+const RUNS = Number(process.env['MUTATION_RUNS'] ?? 300)
 
 t.test('the store in memory keeps the contract', async t => {
   storeContract(t, clock => new MemoryStore(clock.later))
-})
-
-/** A worker's store and the primary's desk for it, with all that passes between them as text. */
-function relay (store: LimitStore, clock: Clock, workerClock = (): number => clock.now, book?: LeaseBook): { worker: RelayedStore, desk: LimitDesk, line: { cut: boolean, said: RelayStep[] } } {
-  const line = { cut: false, said: [] as RelayStep[] }
-  const desk = new LimitDesk(store, () => clock.now, answer => { if (!line.cut) worker.hear(JSON.parse(JSON.stringify(answer)) as RelayAnswer) }, book)
-  const worker: RelayedStore = new RelayedStore({
-    push: step => { line.said.push(step); if (!line.cut) desk.take(JSON.parse(JSON.stringify(step)) as RelayStep) },
-    // What nobody waits for is told within some milliseconds, which pass here without being counted.
-    later: (ms, run) => { if (ms < 10) queueMicrotask(() => { run(clock.now) }); else clock.later(ms, run) },
-    clock: workerClock,
-    lazy: book !== undefined
-  })
-  return { worker, desk, line }
-}
-
-t.test('a worker\'s store, with the budgets in the primary, keeps the contract', async t => {
-  storeContract(t, clock => relay(new MemoryStore(clock.later), clock).worker)
-})
-
-t.test('the same worker\'s store with leases keeps the contract', async t => {
-  storeContract(t, clock => relay(new MemoryStore(clock.later), clock, undefined, new LeaseBook(clock.later)).worker)
-})
-
-/** Workers that lease, with lines to the primary that take their time, each way in order. */
-class Leasing {
-  readonly clock = new Clock()
-  readonly book = new LeaseBook(this.clock.later)
-  readonly sent: number[] = []
-  steps: RelayStep[] = []
-  readonly workers: RelayedStore[]
-
-  constructor (readonly store: LimitStore, count: number, random: () => number) {
-    this.workers = Array.from({ length: count }, () => {
-      const line = { down: 0, up: 0 }
-      const arrival = (way: 'down' | 'up'): number => {
-        line[way] = Math.max(line[way], this.clock.now + random() * 3)
-        return line[way] - this.clock.now
-      }
-      const desk = new LimitDesk(store, () => this.clock.now, answer => { this.clock.later(arrival('down'), () => { worker.hear(JSON.parse(JSON.stringify(answer)) as RelayAnswer) }) }, this.book)
-      const worker: RelayedStore = new RelayedStore({
-        push: step => { this.steps.push(step); const text = JSON.stringify(step); this.clock.later(arrival('up'), () => { desk.take(JSON.parse(text) as RelayStep) }) },
-        later: this.clock.later,
-        clock: () => this.clock.now,
-        lazy: true
-      })
-      return worker
-    })
-  }
-
-  /** One call of a client: what becomes of it. */
-  async call (of: LimitCall, worker: RelayedStore, tookMs: number): Promise<Admission> {
-    const admission = await worker.reserve(of, this.clock.now)
-    if (admission.kind === 'refused') return admission
-    this.sent.push(this.clock.now)
-    this.clock.later(tookMs, now => {
-      worker.settle(admission.ticket, SILENT, now)
-      worker.release(admission.ticket)
-    })
-    return admission
-  }
-
-  async pass (ms: number): Promise<void> {
-    for (let left = ms; left > 0; left--) {
-      this.clock.advance(1)
-      await new Promise(resolve => { setImmediate(resolve) })
-    }
-  }
-}
-
-t.test('leases: no span has more than is allowed, and what is allowed is used', async t => {
-  for (const [seed, of, most] of [
-    [1, call(plan({ configuredOrg: 2000 })), 1000],
-    [2, call(plan({ configuredOrg: 2000 }), { share: 0.3 }), 300],
-    [3, call(plan({ configuredOrg: 2000 }), { rule: { id: 'r', perMinute: 150 } }), 150],
-    [4, call(plan({ configuredOrg: 90 })), 45]
-  ] as const) {
-    const random = mulberry(seed)
-    const world = new Leasing(new MemoryStore(new Clock().later), 3, random)
-    let refused = 0
-    for (let i = 0; i < 900; i++) {
-      const worker = world.workers[Math.floor(random() * 3)]!
-      for (let n = Math.floor(random() * 5); n > 0; n--) world.call(of, worker, random() * 40).then(admission => { if (admission.kind === 'refused') refused++ }, () => {})
-      await world.pass(1)
-    }
-    await world.pass(200)
-    t.equal(world.sent.length, most, `${most} are admitted within a span, not one less`)
-    t.ok(refused > 0)
-    const asked = world.steps.filter(([kind]) => kind === 'reserve').length - refused
-    if (most > 500) t.ok(asked < most / 3, `${asked} of ${most} calls were asked for one by one`)
-    await world.pass(61_000 / 100)
-    world.clock.advance(61_000)
-    t.match(await world.store.snapshot(world.clock.now), [{ inFlight: 0, buckets: [{ used: 0 }] }], 'nothing is left over')
-  }
-})
-
-t.test('leases: places in flight are never more than there are, and none is lost', async t => {
-  const random = mulberry(7)
-  const world = new Leasing(new MemoryStore(new Clock().later), 3, random)
-  const of = call(plan({ configuredOrg: 1_000_000, concurrency: 80 }))
-  const flights = { now: 0, most: 0 }
-  for (let i = 0; i < 600; i++) {
-    for (const worker of world.workers) {
-      world.call(of, worker, 30).then(admission => {
-        if (admission.kind === 'refused') return
-        flights.most = Math.max(flights.most, ++flights.now)
-        world.clock.later(30, () => { flights.now-- })
-      }, () => {})
-    }
-    await world.pass(1)
-  }
-  t.ok(flights.most <= 40, `${flights.most} of 40`)
-  t.ok(world.sent.length > 600, `${world.sent.length} calls of at most 800`)
-  await world.pass(200)
-  t.match(await world.store.snapshot(world.clock.now), [{ inFlight: 0 }])
-})
-
-t.test('leases: a worker that dies with some gives back its places; a 429 of Okta ends them', async t => {
-  const world = new Leasing(new MemoryStore(new Clock().later), 2, () => 0)
-  const of = call(plan({ configuredOrg: 1_000_000 }))
-  const [one, two] = world.workers as [RelayedStore, RelayedStore]
-  const use = async (worker: RelayedStore): Promise<void> => { for (let i = 0; i < 40; i++) { world.call(of, worker, 1).catch(() => {}); await world.pass(1) } }
-  await use(one)
-  await use(two)
-  t.ok(world.steps.some(([kind]) => kind === 'lease'))
-  const admission = await one.reserve(of, world.clock.now)
-  one.settle(ticketOf(admission), answer(world.clock.now, 429, 600, 0, world.clock.now + 30_000), world.clock.now)
-  await world.pass(1)
-  const other = call(plan({ configuredOrg: 1_000_000 }), { client: 'b' })
-  const late = two.reserve(other, world.clock.now)
-  await world.pass(5)
-  t.match(await late, { kind: 'refused', by: 'closed' })
-})
-
-t.test('two workers share every budget; clocks of their own do not matter', async t => {
-  const clock = new Clock()
-  const store = new MemoryStore(clock.later)
-  const one = relay(store, clock, () => clock.now + 5_000_000).worker
-  const two = relay(store, clock, () => clock.now - 7_000_000).worker
-  const of = call(plan({ configuredOrg: 20 }))
-  let made = 0
-  for (let i = 0; i < 30; i++) {
-    const at = i % 2 === 0 ? one : two
-    const now = clock.now + (i % 2 === 0 ? 5_000_000 : -7_000_000)
-    const admission = await at.reserve(of, now)
-    if (admission.kind === 'refused') { t.match(admission, { by: 'bucket', wait: { untilMs: now + 60_500, limit: 10 } }); continue }
-    made++
-    at.settle(admission.ticket, SILENT, now)
-    at.release(admission.ticket)
-  }
-  t.equal(made, 10)
-})
-
-t.test('a worker that dies gives back its place in flight, and what it may have sent stays counted', async t => {
-  const clock = new Clock()
-  const store = new MemoryStore(clock.later)
-  const dead = relay(store, clock)
-  const alive = relay(store, clock).worker
-  const of = call(plan({ configuredOrg: 12, concurrency: 6 }))
-  const first = ticketOf(await dead.worker.reserve(of, clock.now))
-  dead.worker.settle(first, SILENT, clock.now)
-  for (let i = 0; i < 2; i++) ticketOf(await dead.worker.reserve(of, clock.now))
-  t.match(await alive.reserve(of, clock.now), { by: 'concurrency' })
-  clock.advance(10_000)
-  dead.line.cut = true
-  dead.desk.leave()
-  t.match(store.snapshot(clock.now), [{ inFlight: 0, buckets: [{ used: 3, inFlight: 0 }] }])
-  clock.advance(60_499)
-  t.match(store.snapshot(clock.now), [{ buckets: [{ used: 2 }] }], 'from its death on, not from before')
-  clock.advance(1)
-  t.match(store.snapshot(clock.now), [{ buckets: [{ used: 0 }] }])
-})
-
-t.test('a dead worker\'s waiting calls take nothing', async t => {
-  const clock = new Clock()
-  const store = new WaitingStore(new MemoryStore(clock.later), clock.later)
-  const dead = relay(store, clock)
-  const of = call(plan({ configuredOrg: 2 }), { waitMs: 70_000 })
-  const first = ticketOf(await dead.worker.reserve(of, clock.now))
-  dead.worker.release(first)
-  const waits = dead.worker.reserve(of, clock.now)
-  clock.advance(1000)
-  t.match(await store.snapshot(clock.now), [{ buckets: [{ waiting: 1 }] }])
-  dead.desk.leave()
-  for (let i = 0; i < 130; i++) { clock.advance(500); await new Promise(resolve => { setImmediate(resolve) }) }
-  t.match(await store.snapshot(clock.now), [{ inFlight: 0, buckets: [{ waiting: 0, used: 0 }] }])
-  t.match(await waits, { kind: 'refused' })
-})
-
-t.test('a primary that says nothing is a refusal, and what it admits too late is given back', async t => {
-  const clock = new Clock()
-  const store = new MemoryStore(clock.later)
-  const { worker, desk, line } = relay(store, clock)
-  const of = call(plan({ configuredOrg: 20 }))
-  worker.release(ticketOf(await worker.reserve(of, clock.now)))
-  line.cut = true
-  const asked = worker.reserve(of, clock.now)
-  const held = line.said.at(-1)!
-  clock.advance(RELAY_TIMEOUT_MS + 500)
-  t.match(await asked, { kind: 'refused', by: 'store' })
-  t.match(worker.reserve(of, clock.now), { kind: 'refused', by: 'store' }, 'and it is not asked again at once')
-  line.cut = false
-  desk.take(held)
-  t.match(store.snapshot(clock.now), [{ inFlight: 0, buckets: [{ used: 1 }] }])
-  t.equal((await worker.reserve(of, clock.now)).kind, 'admitted', 'it is there again')
-})
-
-t.test('a call that waits in the primary leaves with its client', async t => {
-  const clock = new Clock()
-  const store = new MemoryStore(clock.later)
-  const waiting = new WaitingStore(store, clock.later)
-  const { worker, line } = relay(waiting, clock)
-  const of = call(plan({ configuredOrg: 2 }), { waitMs: 70_000 })
-  worker.release(ticketOf(await worker.reserve(of, clock.now)))
-  const signal = { aborted: false }
-  const asked = worker.reserve({ ...of, signal }, clock.now)
-  for (let i = 0; i < 5; i++) { clock.advance(200); await new Promise(resolve => { setImmediate(resolve) }) }
-  t.match(await waiting.snapshot(clock.now), [{ buckets: [{ waiting: 1 }] }])
-  signal.aborted = true
-  for (let i = 0; i < 5; i++) { clock.advance(200); await new Promise(resolve => { setImmediate(resolve) }) }
-  t.match(await waiting.snapshot(clock.now), [{ buckets: [{ waiting: 0 }] }])
-  t.match(await asked, { kind: 'refused' })
-  t.match(line.said.filter(([kind]) => kind === 'left').length, 1)
-})
-
-t.test('what was told of calls before is told anew when there was too much of it', async t => {
-  const clock = new Clock()
-  const { worker, line } = relay(new MemoryStore(clock.later), clock)
-  for (let i = 0; i < 20_010; i++) worker.release(ticketOf(await worker.reserve(call(plan({ configuredOrg: 1_000_000 }), { client: `c${i}` }), clock.now)))
-  t.equal(line.said.filter(([kind]) => kind === 'forget').length, 1)
 })
 
 t.test('a ticket of another store is a fault', async t => {
@@ -337,5 +109,298 @@ t.test('the window is a list of expiries, for any sequence of steps', async () =
       if (window.freeAt(limit) !== (needed > expiries.length ? undefined : expiries[needed - 1])) return false
     }
     return true
-  }), { seed: 20261122, numRuns: 300 })
+  }), { seed: 20261122, numRuns: RUNS })
+})
+
+/** A store that has lost the one that it shared, of two gates, at START; `seen` of the one bucket that was looked at. */
+function lost (seen: Partial<Seen> | undefined, more: Partial<Loss> = {}): { store: MemoryStore, clock: Clock, drain: (of: LimitCall) => number } {
+  const clock = new Clock()
+  const store = new MemoryStore(clock.later)
+  const views: ReadonlyMap<string, Seen> = new Map(seen === undefined ? [] : [['/api/v1/users', { used: 0, othersInFlight: 0, allowance: 40, ...seen }]])
+  store.narrow('default', { at: START, replicas: 2, longestCallMs: 60_000, ...more }, views, START)
+  const drain = (of: LimitCall): number => {
+    for (let made = 0; made < 200; made++) {
+      const admission = store.reserve(of, clock.now)
+      if (admission instanceof Promise) throw new Error('it waits')
+      if (admission.kind === 'refused') return made
+      store.settle(admission.ticket, SILENT, clock.now)
+      store.release(admission.ticket, clock.now)
+    }
+    throw new Error('200 calls, and none was refused')
+  }
+  return { store, clock, drain }
+}
+
+t.test('a gate alone spends half of its share of what it last saw unused, then its share less what others may still have in flight', async t => {
+  const of = call(plan({ configuredOrg: 80 }))
+  const rows: [string, Partial<Seen> | undefined, Partial<Loss>, { first: number, then: number, last: number }][] = [
+    ['as seen', { used: 8, othersInFlight: 6 }, {}, { first: 8, then: 17, last: 20 }],
+    ['whole calls', { used: 9, othersInFlight: 5 }, {}, { first: 7, then: 17, last: 20 }],
+    ['what the store allowed was less', { used: 8, allowance: 20 }, {}, { first: 3, then: 20, last: 20 }],
+    ['what the store allowed was more', { used: 8, allowance: 60 }, {}, { first: 8, then: 20, last: 20 }],
+    ['more was used than is allowed', { used: 44, othersInFlight: 44 }, {}, { first: 0, then: 0, last: 20 }],
+    ['three gates', { used: 0, othersInFlight: 1 }, { replicas: 3 }, { first: 6, then: 13, last: 13 }],
+    ['calls that take no time', { used: 8, othersInFlight: 6 }, { longestCallMs: 0 }, { first: 8, then: 20, last: 20 }]
+  ]
+  for (const [name, seen, more, expected] of rows) {
+    const { store, clock, drain } = lost(seen, more)
+    t.equal(drain(of), expected.first, name)
+    t.match(store.reserve(of, START), { by: 'bucket', wait: { untilMs: START + 60_500 } }, name)
+    clock.advanceTo(START + 60_499)
+    t.equal(drain(of), 0, name)
+    clock.advanceTo(START + 60_500)
+    t.equal(drain(of), expected.then, name)
+    clock.advanceTo(START + 120_499)
+    t.equal(drain(of), 0, `${name}: others' calls may still count`)
+    clock.advanceTo(START + 121_000)
+    t.equal(drain(of), expected.last, name)
+  }
+})
+
+t.test('a gate alone: what it has never seen', async t => {
+  const of = call(plan({ configuredOrg: 80 }))
+  const first = (store: MemoryStore, now: number): void => {
+    const ticket = ticketOf(store.reserve(of, now) as Admission)
+    store.settle(ticket, SILENT, now)
+    store.release(ticket, now)
+  }
+  const bucket = lost(undefined)
+  first(bucket.store, START)
+  t.equal(bucket.drain(of), 9, 'a bucket: half of its share of it, and the first answer is awaited')
+  const store = lost(undefined, { unseen: true })
+  first(store.store, START)
+  t.equal(store.drain(of), 19, 'the store: its share, from the start')
+})
+
+t.test('a gate alone: every other budget is divided, too, and nothing is lent', async t => {
+  const of = plan({ configuredOrg: 1000, concurrency: 10 })
+  const { store, clock, drain } = lost({ allowance: 500 })
+  t.equal(drain(call(of, { rule: { id: 'r', perMinute: 5 } })), 2, 'a rule, rounded down')
+  t.equal(drain(call(of, { client: 'b', rule: { id: 'r', perMinute: 1 } })), 0)
+  const user = call(of, { user: 'hash' })
+  const one = ticketOf(store.reserve(user, START) as Admission)
+  t.match(store.reserve(user, START), { by: 'user', wait: { limit: 1 } })
+  const two = ticketOf(store.reserve(call(of), START) as Admission)
+  t.match(store.reserve(call(of), START), { by: 'concurrency', wait: { limit: 2 } }, 'of 5 in flight')
+  store.release(one, START)
+  store.release(two, START)
+  t.strictSame(store.lease(call(of), 100, START), [])
+  store.narrow('default', { at: START, replicas: 9, longestCallMs: 0 }, new Map([['/api/v1/users', { used: 0, othersInFlight: 0, allowance: 500 }]]), START)
+  const three = ticketOf(store.reserve(user, clock.now + 5000) as Admission)
+  t.match(store.reserve(call(of), clock.now), { by: 'concurrency', wait: { limit: 1 } }, 'at least one')
+  store.release(three, clock.now)
+  store.narrow('default', undefined, new Map(), clock.now)
+  t.equal(drain(call(of, { client: 'c', rule: { id: 'r', perMinute: 5 } })), 5, 'it is there again')
+})
+
+t.test('a gate alone: a call that was never made is given back, unless it was made before', async t => {
+  const of = call(plan({ configuredOrg: 80 }))
+  const clock = new Clock()
+  const store = new MemoryStore(clock.later)
+  store.release(ticketOf(store.reserve(of, START - 2000) as Admission), START - 2000)
+  store.settle(ticketOf(store.reserve(of, START - 2000) as Admission), SILENT, START - 2000)
+  const before = ticketOf(store.reserve(of, START - 1000) as Admission)
+  store.narrow('default', { at: START, replicas: 2, longestCallMs: 0 }, new Map([['/api/v1/users', { used: 30, othersInFlight: 0, allowance: 40 }]]), START)
+  const tickets = [store.reserve(of, START), store.reserve(of, START)].map(one => ticketOf(one as Admission))
+  t.match(store.reserve(of, START), { by: 'bucket' })
+  store.cancel(before, START)
+  t.match(store.reserve(of, START), { by: 'bucket' })
+  store.cancel(tickets[0]!, START)
+  t.match(store.reserve(of, START), { kind: 'admitted' })
+  t.match(store.reserve(of, START), { by: 'bucket' })
+})
+
+t.test('a gate that was told what others have learned goes by it', async t => {
+  const clock = new Clock()
+  const store = new MemoryStore(clock.later)
+  const of = call(plan())
+  store.learn('default', '/api/v1/users', 60, 0, 0)
+  const first = ticketOf(store.reserve(of, START) as Admission)
+  store.settle(first, SILENT, START)
+  t.match(store.snapshot(START), [{ buckets: [{ org: 20, source: 'catalogue' }] }], 'not of a bucket that it does not call')
+  store.learn('default', '/api/v1/users', 60, 0, 0)
+  t.match(store.snapshot(START), [{ buckets: [{ org: 60, source: 'header', allowance: 30, closedUntilMs: undefined }] }])
+  store.learn('default', '/api/v1/users', 0, START + 5000, START + 3000)
+  store.learn('default', '/api/v1/users', 0, START + 4000, START + 2000)
+  t.match(store.snapshot(START), [{ buckets: [{ org: 60, closedUntilMs: START + 5000 }] }])
+  t.match(store.reserve({ ...of, credential: 'none' }, START + 2999), { by: 'closed', wait: { untilMs: START + 3000 } })
+  t.match(store.reserve({ ...of, credential: 'none' }, START + 3000), { kind: 'admitted' })
+  t.match(store.reserve(of, START + 4999), { by: 'closed', wait: { untilMs: START + 5000 } })
+  t.match(store.inside('default').buckets.get('/api/v1/users')!.taught, { learnedOrg: 60, closedUntilMs: START + 5000, closedAnonymousUntilMs: START + 3000 })
+})
+
+t.test('slots are lent to workers: an eighth of what the tightest budget has left, and none where it matters whose turn it is', async t => {
+  const of = plan({ configuredOrg: 2000, concurrency: 10_000 })
+  const store = (observed: Observation = SILENT): MemoryStore => {
+    const made = new MemoryStore(new Clock().later)
+    for (const one of [SILENT, observed]) {
+      const ticket = ticketOf(made.reserve(call(of), START) as Admission)
+      made.settle(ticket, one, START)
+      made.release(ticket, START)
+    }
+    return made
+  }
+  const count = (made: MemoryStore, more: Partial<LimitCall> = {}, most = 1000, now = START): number => made.lease(call(of, more), most, now).length
+  // 998 are left.
+  t.equal(count(store()), 124)
+  t.equal(count(store(), {}, 5), 5)
+  t.equal(count(store(), {}, 0), 0)
+  t.equal(count(store(), { share: 0.5 }), 62, 'a share')
+  t.equal(count(store(), { share: 0.5, client: 'b' }), 62, 'another\'s share, and nothing of it was used')
+  t.equal(count(store(), { share: 0.002 }), 0)
+  t.equal(count(store(), { rule: { id: 'r', perMinute: 80 } }), 10, 'a rule')
+  t.equal(count(store(), { user: 'hash' }), 0, 'a sign-in')
+  t.equal(count(store(), { floor: 0.1 }), 0, 'a floor of its own')
+  t.equal(count(store(), { credential: 'none' }), 0, 'no answer yet')
+  t.equal(count(store(answer(START, 200, 1000, 300, START + 60_000))), 37, 'what Okta says is left')
+  t.equal(count(store(answer(START, 200, 1000, 100, START + 60_000))), 12)
+  t.equal(count(store(answer(START, 200, 1000, 99, START + 60_000))), 0, 'too little for others not to use it up')
+  t.equal(count(store(answer(START, 429, 1000, 0, START + 30_000)), {}, 1000, START + 30_999), 0, 'closed')
+  t.equal(count(store(answer(START, 429, 1000, 0, START + 30_000)), {}, 1000, START + 31_000), 124)
+  t.equal(count(store(answer(START, 429, 0, 0, START + 2000)), {}, 1000, START + 1999), 0)
+  const busy = store()
+  const limited = call(plan({ configuredOrg: 2000, concurrency: 100 }))
+  const flying = Array.from({ length: 10 }, () => busy.reserve(limited, START))
+  t.equal(busy.lease(limited, 1000, START).length, 5, '40 places in flight')
+  t.match(busy.snapshot(START), [{ inFlight: 15, buckets: [{ used: 17 }] }])
+  for (let i = 0; i < 40; i++) busy.reserve(limited, START)
+  t.strictSame(busy.lease(limited, 1000, START), [])
+  flying.forEach(one => { busy.release(ticketOf(one as Admission), START) })
+  const floors = store()
+  floors.reserve(call(of, { client: 'r', floor: 0.1 }), START)
+  t.equal(count(floors), 0, 'another\'s floor')
+  const turns = store()
+  const dry = call(plan({ configuredOrg: 2 }), { level: 0 })
+  turns.reserve(dry, START)
+  t.equal(count(turns), 0, 'somebody is expected back')
+})
+
+t.test('what Okta says is left: the freshest answer of the latest window, less what is on its way', async t => {
+  const made = (): Remaining => { const one = new Remaining(); for (let i = 0; i < 8; i++) one.take(); return one }
+  const one = made()
+  t.equal(one.left(START), Infinity)
+  t.equal(one.headerLimit(START), Infinity)
+  t.equal(one.known(START), undefined)
+  one.observe(100, 50, START + 30_000, START)
+  t.equal(one.left(START), 50 - 7)
+  one.observe(100, 60, START + 30_000, START)
+  t.equal(one.left(START), 50 - 6, 'an older answer that came later')
+  one.observe(100, 60, START + 35_000, START)
+  t.equal(one.left(START), 50 - 5, 'a Reset that is rounded another way')
+  t.equal(one.liftedAt, START + 36_000, 'and the later one counts')
+  one.observe(100, 1, START + 29_999, START)
+  t.equal(one.left(START), 50 - 4, 'one of the window before')
+  one.observe(100, 70, START + 40_001, START)
+  t.equal(one.left(START), 70 - 3, 'a later window')
+  one.lose(START + 500)
+  t.equal(one.left(START), 70 - 2 - 1, 'a call that said nothing may have been counted')
+  one.observe(100, 69, START + 40_001, START + 499)
+  t.equal(one.left(START), 69 - 1 - 1, 'and this one was sent too early to tell')
+  t.strictSame(one.known(START), { limit: 100, least: 68, resetMs: START + 40_001 })
+  one.take()
+  one.observe(90, 69, START + 40_000, START + 500)
+  t.equal(one.left(START), 69 - 1, 'this one can tell')
+  t.equal(one.headerLimit(START + 39_999), 90)
+  t.equal(one.headerLimit(START + 40_000), Infinity)
+  t.match(one.known(START + 40_000), { limit: 90 })
+  t.equal(one.known(START + 40_001), undefined)
+  t.equal(one.left(START + 41_000), 68, 'a second more')
+  t.equal(one.left(START + 41_001), Infinity)
+  one.giveBack()
+  t.equal(one.inFlight, 0)
+  const spent = made()
+  for (let i = 0; i < 3; i++) spent.lose(START)
+  spent.observe(100, 1, START + 30_000, START - 1)
+  t.match(spent.known(START), { least: 0 }, 'never less than none')
+})
+
+t.test('sign-ins: names that are over are forgotten, the oldest first, and a call whose end was never told ends by itself', async t => {
+  const users = new Users()
+  const taken = users.take('a', START)
+  t.ok(users.isFull('a', START, 1))
+  t.notOk(users.isFull('a', START, 2))
+  t.ok(users.isFull('a', START + 119_999, 1))
+  t.notOk(users.isFull('a', START + 120_000, 1), 'two minutes')
+  users.settle('a', taken, START + 130_000)
+  t.ok(users.isFull('a', START + 131_499, 1), 'an answer that comes even later counts')
+  t.notOk(users.isFull('a', START + 131_500, 1))
+  const again = users.take('c', START)
+  users.settle('c', again, START)
+  t.ok(users.isFull('c', START + 1499, 1))
+  t.notOk(users.isFull('c', START + 1500, 1))
+  const [one, two] = [users.take('b', START), users.take('b', START + 1)]
+  users.giveBack('b', one)
+  users.giveBack('b', one)
+  t.ok(users.isFull('b', START + 2, 1), 'given back once')
+  users.giveBack('b', two)
+  t.notOk(users.isFull('b', START + 2, 1))
+  users.giveBack('nobody', two)
+  const many = new Users()
+  const first = many.take('first', START)
+  for (let i = 0; i < 20_000; i++) many.take(`u${i}`, START)
+  t.notOk(many.isFull('first', START, 1), 'above 20,000 names the oldest')
+  t.ok(many.isFull('u0', START, 1))
+  many.settle('first', first, START)
+  t.notOk(many.isFull('first', START, 1))
+})
+
+t.test('priorities: who is expected back, and for how long', async t => {
+  const turns = new Turns()
+  t.equal(turns.before(2, START), 0)
+  turns.refused(2, START + 1000, 10, START)
+  t.equal(turns.before(2, START), 0, 'nobody comes after low ones')
+  turns.refused(0, START + 1000, 10, START)
+  turns.refused(1, START + 5000, 10, START)
+  turns.refused(1, START + 5000, 10, START)
+  t.strictSame([0, 1, 2].map(level => turns.before(level as Level, START)), [0, 1, 3])
+  t.strictSame([2999, 3000].map(ms => turns.before(1, START + ms)), [1, 0], 'two seconds after its wait')
+  turns.refused(1, START + 5000, 10, START, true)
+  t.equal(turns.before(2, START), 3, 'it is one of them')
+  turns.refused(0, START + 9000, 10, START + 3000, true)
+  t.equal(turns.before(1, START + 3000), 1, 'that was too long ago: it is one again')
+  turns.refused(0, START + 9000, 10, START + 11_000)
+  t.equal(turns.before(1, START + 10_999), 1)
+  for (let i = 0; i < 5; i++) turns.refused(1, START + 20_000, 3, START + 4000)
+  t.equal(turns.before(2, START + 12_000), 3, 'no more than the bucket gives')
+  turns.admitted(2)
+  turns.admitted(1)
+  t.equal(turns.before(2, START + 12_000), 2)
+  for (let i = 0; i < 5; i++) turns.admitted(1)
+  t.equal(turns.before(2, START + 12_000), 0)
+  turns.refused(1, START + 20_000, 3, START + 12_000)
+  t.equal(turns.before(2, START + 12_000), 1, 'never below none')
+})
+
+t.test('floors: of those that have asked within a span, less what they have used', async t => {
+  t.strictSame([undefined, 0, 0.01, 0.29, 0.5, 1].map(floor => floorOf(floor, 100)), [0, 0, 1, 29, 50, 100])
+  t.equal(floorOf(0.01, 11), 0, 'no whole call: a floor is no share')
+  const floors = new Floors()
+  floors.ask('a', 0.3, START)
+  floors.ask('b', 0.2, START + 500)
+  const used: Record<string, number> = { a: 4, b: 25 }
+  const kept = (client: string, now: number): number => floors.kept(client, 100, now, other => used[other] ?? 0)
+  t.strictSame([kept('c', START), kept('a', START), kept('b', START)], [26, 0, 26], 'who has used more than its floor is owed nothing')
+  used['b'] = 5
+  t.equal(kept('c', START + 60_499), 41)
+  t.equal(kept('c', START + 60_500), 15)
+  t.equal(kept('c', START + 61_000), 0)
+})
+
+t.test('Okta\'s concurrency: half of what was in flight, not less than 7, one more a minute, never more than is configured', async t => {
+  const one = new Concurrency()
+  for (let i = 0; i < 30; i++) one.take()
+  t.equal(one.allowed(37, START), 37)
+  one.learn(37, START)
+  t.strictSame([0, 59_999, 60_000, 180_000, 60_000 * 30].map(ms => one.allowed(37, START + ms)), [15, 15, 16, 18, 37])
+  one.learn(37, START + 60_000)
+  t.equal(one.allowed(37, START + 60_000), 8, 'of 16')
+  one.learn(37, START + 60_000)
+  t.equal(one.allowed(37, START + 60_000), 7)
+  t.equal(one.allowed(5, START + 60_000), 5)
+  const odd = new Concurrency()
+  for (let i = 0; i < 21; i++) odd.take()
+  odd.learn(40, START)
+  t.equal(odd.allowed(40, START), 10)
+  for (let i = 0; i < 21; i++) odd.giveBack()
+  t.equal(odd.inFlight, 0)
 })

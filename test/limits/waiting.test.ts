@@ -1,6 +1,7 @@
 import t from 'tap'
+import { refuse } from '../../src/limits/bucket.js'
 import { MemoryStore } from '../../src/limits/memory.js'
-import type { Admission, LimitCall, Ticket } from '../../src/limits/store.js'
+import type { Admission, LimitCall, LimitStore, Ticket, UpstreamView } from '../../src/limits/store.js'
 import { WAITING_MOST, WaitingStore } from '../../src/limits/waiting.js'
 import { call, Clock, plan, SILENT, START, ticketOf } from './world.js'
 
@@ -106,4 +107,150 @@ t.test('a wait that is known to be too short is refused at once, and no more wai
   line.ask('one more', long)
   t.strictSame(line.said.slice(1), ['one more bucket after 0 ms'])
   await line.store.close(START)
+})
+
+const soon = async (): Promise<void> => { await new Promise(resolve => { setImmediate(resolve) }) }
+
+/** A store that answers when it is told to, and cannot lease. */
+class Slow implements LimitStore {
+  readonly asked: { readonly call: LimitCall, readonly answer: (admission: Admission) => void }[] = []
+  readonly said: string[] = []
+
+  async reserve (call: LimitCall): Promise<Admission> {
+    return await new Promise(resolve => { this.asked.push({ call, answer: resolve }) })
+  }
+
+  settle (): void { this.said.push('settle') }
+  release (): void { this.said.push('release') }
+  cancel (): void { this.said.push('cancel') }
+  async close (): Promise<void> { this.said.push('close') }
+
+  async snapshot (): Promise<readonly UpstreamView[]> {
+    const bucket = { org: 1, source: 'config' as const, allowance: 1, used: 0, inFlight: 0, clients: [], nonsense: 0, tooMany: 0 }
+    return [{ upstream: 'default', inFlight: 0, allowance: 1, buckets: [{ ...bucket, bucket: '/api/v1/users', waiting: 2 }, { ...bucket, bucket: 'other', waiting: 1 }] }]
+  }
+}
+
+const admitted = (): Admission => ({ kind: 'admitted', ticket: { kind: 'admitted' } })
+
+t.test('over a store that takes its time: one question at a time, and what comes too late is given back', async t => {
+  const clock = new Clock()
+  const inner = new Slow()
+  const store = new WaitingStore(inner, clock.later)
+  const of = call(plan({ configuredOrg: 8 }), { waitMs: 3000 })
+  const pass = async (ms: number): Promise<void> => { for (const end = clock.now + ms; clock.now < end;) { clock.advance(Math.min(10, end - clock.now)); await soon() } }
+
+  const bare = store.reserve(call(of.plan), START)
+  inner.asked[0]!.answer(refuse('bucket', START + 100, 4, START))
+  t.match(await bare, { kind: 'refused', by: 'bucket', wait: { untilMs: START + 100 } }, 'who may not wait is told')
+  const quick = store.reserve(of, START)
+  inner.asked[1]!.answer(admitted())
+  t.match(await quick, { kind: 'admitted' })
+
+  const said: string[] = []
+  const wait = (name: string, more: Partial<LimitCall> = {}): void => {
+    Promise.resolve(store.reserve({ ...of, ...more }, clock.now)).then(admission => { said.push(`${name} ${admission.kind === 'admitted' ? 'goes' : admission.by} ${clock.now - START}`) }, t.error)
+  }
+  wait('one')
+  inner.asked[2]!.answer(refuse('bucket', START + 100, 4, START))
+  await soon()
+  wait('two', { client: 'b' })
+  t.equal(inner.asked.length, 3, 'who comes behind somebody is not asked for')
+  t.match(await store.snapshot(START), [{ buckets: [{ bucket: '/api/v1/users', waiting: 4 }, { bucket: 'other', waiting: 1 }] }])
+  t.strictSame(store.lease(of, 10, START), [], 'nothing is lent before who waits')
+  await pass(99)
+  t.equal(inner.asked.length, 3)
+  await pass(1)
+  t.match(inner.asked.slice(3), [{ call: { again: true, client: 'a' } }], 'asked again when there may be room')
+  await pass(1000)
+  t.equal(inner.asked.length, 4, 'no second question before the first is answered')
+  inner.asked[3]!.answer(admitted())
+  await soon()
+  t.match(inner.asked.slice(4), [{ call: { client: 'b' } }])
+  t.strictSame(said, ['one goes 1100'])
+  await pass(1890)
+  t.equal(said.length, 1)
+  await pass(210)
+  t.strictSame(said.slice(1), ['two bucket 3000'], 'its time was over')
+  inner.asked[4]!.answer(admitted())
+  await soon()
+  t.strictSame(inner.said, ['cancel'], 'nobody wants it any more')
+  t.match(store.waits, { count: 2, admitted: 1, left: 0, sumMs: 100 + 3000 }, 'until the question went that was its last')
+  await pass(1000)
+  wait('three')
+  t.equal(inner.asked.length, 6, 'the queue is gone')
+  t.strictSame(store.lease(of, 10, START), [], 'a store that does not lend')
+
+  const gone = { aborted: false }
+  inner.asked[5]!.answer(refuse('closed', clock.now + 2000, 4, clock.now))
+  await soon()
+  wait('four', { signal: gone, client: 'd' })
+  wait('five', { level: 2 })
+  wait('other', { plan: plan({ bucket: 'other' }) })
+  inner.asked[6]!.answer(refuse('bucket', clock.now + 2500, 4, clock.now))
+  await soon()
+  gone.aborted = true
+  await pass(200)
+  t.strictSame(said.slice(2), ['four closed 4400'])
+  t.match(store.waits, { left: 1 })
+  await store.close(clock.now)
+  await soon()
+  t.strictSame(said.slice(3).sort(), ['five closed 4400', 'other bucket 4400', 'three closed 4400'])
+  t.strictSame(inner.said, ['cancel', 'close'])
+  t.match(store.waits, { count: 6, left: 1, admitted: 1 })
+})
+
+t.test('a store that fails while it is asked again is asked again', async t => {
+  const clock = new Clock()
+  const inner = new Slow()
+  const store = new WaitingStore(inner, clock.later)
+  const asked = store.reserve(call(plan(), { waitMs: 3000 }), START)
+  inner.asked[0]!.answer(refuse('bucket', START + 100, 4, START))
+  await soon()
+  const { reserve } = inner
+  inner.reserve = async () => { throw new Error('the store is gone') }
+  clock.advance(100)
+  await soon()
+  inner.reserve = reserve
+  clock.advance(200)
+  await soon()
+  inner.asked[1]!.answer(admitted())
+  t.match(await asked, { kind: 'admitted' })
+})
+
+t.test('who is refused at once: no allowance at all, and a slot that comes later than the call may wait', async t => {
+  const line = new Line()
+  line.ask('never', call(plan({ configuredOrg: 1 }), { waitMs: 90_000 }))
+  t.strictSame(line.said, ['never bucket after 0 ms'])
+  const of = call(plan({ configuredOrg: 2 }), { waitMs: 60_500 })
+  line.end(await line.go(of))
+  line.ask('short', of)
+  line.ask('long', { ...of, waitMs: 60_501 })
+  t.strictSame(line.said.slice(1), ['short bucket after 0 ms'])
+  line.ask('behind', { ...of, client: 'b', waitMs: 60_500 })
+  t.strictSame(line.said.slice(2), ['behind bucket after 0 ms'], 'behind somebody as well')
+  await line.pass(60_600)
+  t.strictSame(line.said.slice(3), ['long goes after 60500 ms'])
+})
+
+t.test('a place in flight that is given back goes to who waits for it, in the same turn', async t => {
+  const line = new Line()
+  const of = call(plan({ configuredOrg: 100, concurrency: 4 }), { waitMs: 3000 })
+  line.end(await line.go(of))
+  const [one, two] = [await line.go(of), await line.go(of)]
+  for (const name of ['first', 'second', 'third']) line.ask(name, of)
+  t.equal(await line.waiting(), 3)
+  line.store.settle(one, SILENT, START)
+  await soon()
+  t.strictSame(line.said, [], 'an answer frees no place')
+  line.store.release(one, START)
+  await soon()
+  t.strictSame(line.said, ['first goes after 0 ms'])
+  line.store.cancel(two, START)
+  await soon()
+  t.strictSame(line.said.slice(1), ['second goes after 0 ms'])
+  await line.pass(2999)
+  t.equal(line.said.length, 2)
+  await line.pass(1)
+  t.strictSame(line.said.slice(2), ['third concurrency after 3000 ms'])
 })

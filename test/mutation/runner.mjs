@@ -5,7 +5,7 @@ import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { declareClassPlugin, PluginKind } from '@stryker-mutator/api/plugin'
 import { DryRunStatus, TestStatus, toMutantRunResult } from '@stryker-mutator/api/test-runner'
-import { taken } from './collected.mjs'
+import { ended, taken } from './collected.mjs'
 import { rooms } from './rooms.mjs'
 
 // tap tells a parent process of its time-outs; Stryker's parent takes no messages but its own, which are texts.
@@ -17,9 +17,12 @@ const { Test } = await import('tap')
 
 const TICK_MS = 500
 const QUIET_TICKS = 12
+/** Of a tick that the event loop may spend on something, where nothing but this timer is awaited. */
+const QUIET_PART = 0.05
 
 class InProcessRunner {
   #files = rooms[process.env.MUTATION_ROOM].tests
+  #without = rooms[process.env.MUTATION_ROOM].without
   #fresh = rooms[process.env.MUTATION_ROOM].fresh === true
   #tests
   #version = 0
@@ -73,13 +76,16 @@ class InProcessRunner {
     return toMutantRunResult({ status: DryRunStatus.Complete, tests: results })
   }
 
+  async dispose () { await ended() }
+
   async #load () {
+    await ended()
     this.#version++
     this.#tests = []
     for (const file of this.#files) {
       taken()
       await import(`${pathToFileURL(path.resolve(`${file}.js`)).href}?v=${this.#version}`)
-      this.#tests.push(...taken().map(test => ({ ...test, id: `${file}: ${test.name}` })))
+      this.#tests.push(...taken().filter(test => this.#without?.test(test.name) !== true).map(test => ({ ...test, id: `${file}: ${test.name}` })))
     }
   }
 
@@ -104,10 +110,13 @@ class InProcessRunner {
   }
 }
 
-/** Finds out that nothing happens any more: the process gets to its timer again and again, and does nothing else, for longer than any test waits. */
+/**
+ * Finds out that nothing happens any more: the event loop does nothing but wait, for longer than any test does. Not the CPU tells
+ * that: a process that others keep from running uses none either.
+ */
 class Idle {
   #quiet = 0
-  #cpu = process.cpuUsage()
+  #before = performance.eventLoopUtilization()
   #timer
 
   constructor () {
@@ -119,9 +128,10 @@ class Idle {
   stop () { clearInterval(this.#timer) }
 
   #isQuiet () {
-    const { user, system } = process.cpuUsage(this.#cpu)
-    this.#quiet = user + system < 20_000 ? this.#quiet + 1 : 0
-    this.#cpu = process.cpuUsage()
+    const now = performance.eventLoopUtilization()
+    const { utilization } = performance.eventLoopUtilization(now, this.#before)
+    this.#before = now
+    this.#quiet = utilization < QUIET_PART ? this.#quiet + 1 : 0
     return this.#quiet >= QUIET_TICKS
   }
 }
