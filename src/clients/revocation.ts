@@ -32,11 +32,11 @@ function valueAt (bytes: Buffer, from: number, limit: number): Value {
   return { tag, from, start, end: start + length }
 }
 
-/** The values within a SEQUENCE. */
-function * within (bytes: Buffer, { tag, start, end }: Value): Generator<Value> {
-  if (tag !== SEQUENCE) throw new Error('this is no SEQUENCE')
-  for (let at = start; at < end;) {
-    const value = valueAt(bytes, at, end)
+/** The values within a SEQUENCE. @param sequence undefined: what holds it ended before */
+function * within (bytes: Buffer, sequence: Value | undefined): Generator<Value> {
+  if (sequence?.tag !== SEQUENCE) throw new Error('this is no SEQUENCE')
+  for (let at = sequence.start; at < sequence.end;) {
+    const value = valueAt(bytes, at, sequence.end)
     yield value
     at = value.end
   }
@@ -47,7 +47,7 @@ const textOf = (bytes: Buffer, from: number, to: number): string => bytes.toStri
 /** Issuer and serial number of a certificate (RFC 5280 section 4.1). @throws for what is no certificate */
 export function issuedAs (der: Buffer): IssuedAs {
   const [tbs] = within(der, valueAt(der, 0, der.length))
-  const parts = [...within(der, tbs!)]
+  const parts = [...within(der, tbs)]
   const [serial, , issuer] = parts[0]?.tag === VERSION ? parts.slice(1) : parts
   if (serial?.tag !== INTEGER || issuer?.tag !== SEQUENCE) throw new Error('this is no certificate')
   return { issuer: textOf(der, issuer.from, issuer.end), serial: textOf(der, serial.start, serial.end) }
@@ -80,7 +80,7 @@ export function readRevocationLists (pem: readonly string[]): RevocationLists {
 
 function readList (der: Buffer): List & { readonly issuer: string } {
   const [tbs] = within(der, valueAt(der, 0, der.length))
-  const parts = [...within(der, tbs!)]
+  const parts = [...within(der, tbs)]
   const [, issuer, , ...rest] = parts[0]?.tag === INTEGER ? parts.slice(1) : parts
   if (issuer?.tag !== SEQUENCE) throw new Error('this is no revocation list')
   const next = rest[0]?.tag === UTC_TIME || rest[0]?.tag === GENERALIZED_TIME ? rest[0] : undefined

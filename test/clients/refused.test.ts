@@ -2,12 +2,17 @@ import { X509Certificate, createHash, createHmac, randomBytes, type KeyObject } 
 import { CompactEncrypt } from 'jose'
 import t from 'tap'
 import { newKey } from '../../src/clients/api-key.js'
-import type { Presented } from '../../src/clients/callers.js'
+import { createAccessTokens, readAccessToken, TokenCache, type AccessTokens } from '../../src/clients/access-token.js'
+import { proofUsed, type Presented } from '../../src/clients/callers.js'
 import { createFailures } from '../../src/clients/failures.js'
-import { Certificates } from '../../src/clients/mtls.js'
+import type { UnverifiedJwt } from '../../src/clients/jwt.js'
+import { Certificates, indexCertificates } from '../../src/clients/mtls.js'
 import { readKeySet } from '../../src/clients/public-key.js'
-import { isRejection, rejections } from '../../src/domain/rejection.js'
-import { makeCertificate } from '../upstream/certificates.js'
+import { issuedAs, readRevocationLists, type IssuedAs, type RevocationLists } from '../../src/clients/revocation.js'
+import type { Use } from '../../src/clients/seen-once.js'
+import { answerTokenRequest, type TokenAnswer } from '../../src/clients/token-endpoint.js'
+import { isRejection, reject, rejections } from '../../src/domain/rejection.js'
+import { makeCertificate, makeCrl, sequence, tlv } from '../upstream/certificates.js'
 import { ASSERTION_TYPE, NOW, PUBLIC_URL, SECONDS, TOKEN_URL, assertionClaims, athOf, forge, makePair, makeWorld, proof, sign } from './tokens.js'
 
 const own = { ...makePair('ES256'), kid: 'k1' }
@@ -360,6 +365,249 @@ t.test('keys that a policy must not list', async t => {
     t.match(problems[0]?.message, why, name)
     t.notMatch(JSON.stringify(problems), new RegExp(String(own.secret.export({ format: 'jwk' }).d)), 'repeats no key')
   }
+})
+
+t.test('revocation lists: what is on one, what is on none, and lists that are out of date', async t => {
+  const second = makeCertificate({ commonName: 'second ca', authority: true })
+  const until = Date.UTC(2030, 0, 2, 3, 4, 5)
+  const of = (issuer: typeof authority): { made: typeof authority, issued: IssuedAs } => {
+    const made = makeCertificate({ commonName: 'x', issuer })
+    return { made, issued: issuedAs(new X509Certificate(made.cert).raw) }
+  }
+  const [revoked, good, also, elsewhere] = [of(authority), of(authority), of(authority), of(second)]
+  const lists = readRevocationLists([makeCrl(authority, [revoked.made, also.made], new Date(until))])
+  const verdicts = (of: RevocationLists, now: number): (string | undefined)[] => [revoked, good, also, elsewhere].map(({ issued }) => of.whyNot(issued, now))
+  const taken = 'the client certificate is revoked'
+  const old = 'the revocation list of this gate is out of date: tell its operators'
+  t.strictSame(verdicts(lists, until - 1), [taken, undefined, taken, undefined])
+  t.strictSame(verdicts(lists, until), [taken, old, taken, undefined], 'out of date; an authority without a list is no concern')
+  t.strictSame(verdicts(readRevocationLists([]), until), [undefined, undefined, undefined, undefined])
+  t.strictSame(verdicts(readRevocationLists([makeCrl(authority, [])]), until), [undefined, undefined, undefined, undefined])
+  const both = readRevocationLists([makeCrl(authority, [revoked.made], new Date(until)), makeCrl(second, [elsewhere.made]), makeCrl(authority, [also.made], new Date(until + 1000))])
+  t.strictSame(verdicts(both, until + 999), [taken, undefined, taken, taken], 'one of several is current, and each counts')
+  t.strictSame(verdicts(both, until + 1000), [taken, old, taken, taken])
+  const many = Array.from({ length: 40 }, () => of(authority))
+  const long = readRevocationLists([makeCrl(authority, many.map(one => one.made))])
+  t.ok(many.every(({ issued }) => long.whyNot(issued, until) === taken), 'with lengths of two bytes')
+  t.equal(long.whyNot({ ...many[0]!.issued, issuer: elsewhere.issued.issuer }, until), undefined, 'the same number of another authority')
+})
+
+t.test('revocation lists: forms that RFC 5280 knows, and what is none', async t => {
+  const algorithm = sequence(Buffer.from('06082a8648ce3d040302', 'hex'))
+  const utc = (text: string): Buffer => tlv(0x17, Buffer.from(text))
+  const serial = tlv(0x02, Buffer.from([7]))
+  const sealed = (...parts: Buffer[]): Buffer => sequence(sequence(...parts), algorithm, tlv(0x03, Buffer.from([0])))
+  const entries = sequence(sequence(serial, utc('200101000000Z')))
+  const list = (...parts: Buffer[]): Buffer => sealed(algorithm, authority.name, utc('200101000000Z'), ...parts)
+  const read = (der: Buffer): RevocationLists => readRevocationLists([`-----BEGIN X509 CRL-----\n${der.toString('base64')}\n-----END X509 CRL-----\n`])
+  const issued = { issuer: authority.name.toString('latin1'), serial: '\x07' }
+  const other = { ...issued, serial: '\x08' }
+  const whenOld = (text: Buffer): number => {
+    const lists = read(list(text, entries))
+    let [low, high] = [Date.UTC(1940, 0), Date.UTC(2110, 0)]
+    while (high - low > 1) { const middle = Math.floor((low + high) / 2); if (lists.whyNot(other, middle) === undefined) low = middle; else high = middle }
+    return high
+  }
+  t.equal(whenOld(utc('491231235958Z')), Date.UTC(2049, 11, 31, 23, 59, 58), 'two digits of a year')
+  t.equal(whenOld(utc('500102030405Z')), Date.UTC(1950, 0, 2, 3, 4, 5))
+  t.equal(whenOld(tlv(0x18, Buffer.from('20510607080910Z'))), Date.UTC(2051, 5, 7, 8, 9, 10))
+  t.equal(read(list(entries)).whyNot(issued, Infinity), 'the client certificate is revoked', 'without an end')
+  t.equal(read(list(entries)).whyNot(other, Date.UTC(2200, 0)), undefined)
+  t.equal(read(list()).whyNot(issued, 0), undefined)
+  t.equal(read(list(utc('491231235958Z'), tlv(0xa0, sequence()))).whyNot(issued, 0), undefined, 'extensions are no entries')
+  t.equal(read(sealed(tlv(0x02, Buffer.from([1])), algorithm, authority.name, utc('200101000000Z'), entries)).whyNot(issued, 0), 'the client certificate is revoked', 'with a version')
+  const oldForm = sequence(sequence(serial, algorithm, authority.name), algorithm, tlv(0x03, Buffer.from([0])))
+  t.strictSame(issuedAs(oldForm), issued, 'a certificate without a version')
+
+  const whole = list(utc('491231235958Z'), entries)
+  const table: [string, Buffer][] = [
+    ['nothing', Buffer.alloc(0)],
+    ['a tag alone', whole.subarray(0, 1)],
+    ['a head alone', whole.subarray(0, 2)],
+    ['one byte short', whole.subarray(0, -1)],
+    ['no SEQUENCE', tlv(0x31, whole)],
+    ['nothing in it', sequence()],
+    ['no SEQUENCE in it', sequence(tlv(0x31, algorithm, authority.name))],
+    ['an empty list', sequence(sequence())],
+    ['no issuer', sealed(algorithm)],
+    ['an issuer that is none', sealed(algorithm, serial, utc('200101000000Z'))],
+    ['an entry without a number', list(sequence(sequence(utc('200101000000Z'))))],
+    ['an empty entry', list(sequence(sequence()))],
+    ['an entry that is none', list(sequence(serial))],
+    ['a length without an end', Buffer.concat([Buffer.from([0x30, 0x80]), whole.subarray(2)])],
+    ['a length of five bytes', Buffer.concat([Buffer.from([0x30, 0x85, 0, 0, 0, 0, 4]), whole.subarray(0, 4)])],
+    ['a value that ends after what holds it', sequence(sequence(algorithm, authority.name, utc('200101000000Z'), Buffer.from([0x30, 9, 0])), algorithm, algorithm)],
+    ['a time without seconds', list(utc('4912312359Z'))],
+    ['a time of a zone', list(utc('491231235958+0100'))],
+    ['a time with something before it', list(tlv(0x18, Buffer.from('x20510607080910Z')))],
+    ['a time with something after it', list(tlv(0x18, Buffer.from('20510607080910ZZ')))]
+  ]
+  for (const [name, der] of table) t.throws(() => read(der), /DER|list|SEQUENCE|time/, name)
+  for (const der of [sequence(), sequence(sequence()), sequence(sequence(algorithm, algorithm, authority.name)), sequence(sequence(serial, algorithm, serial)), sequence(sequence(serial))]) t.throws(() => issuedAs(der), /no certificate|no SEQUENCE/)
+  t.strictSame(issuedAs(sequence(Buffer.concat([Buffer.from([0x30, 0x84, 0, 0, 0, serial.length + algorithm.length + authority.name.length]), serial, algorithm, authority.name]))), issued, 'a length of four bytes')
+})
+
+t.test('the token endpoint: what goes back, and what the audit log gets to know', async t => {
+  const answer = await world.token({ parameters: { client_assertion: good } })
+  const body = JSON.parse(answer.body) as Record<string, unknown>
+  t.strictSame(Object.keys(body), ['token_type', 'expires_in', 'access_token', 'scope'])
+  t.match(body, { token_type: 'Bearer', expires_in: 600, scope: 'okta.users.read' })
+  t.strictSame([answer.headers, answer.claimed, answer.refusal, answer.step], [[], 'portal', undefined, undefined])
+  const claims = JSON.parse(Buffer.from(String(body['access_token']).split('.')[1]!, 'base64url').toString()) as Record<string, unknown>
+  t.match(claims, { iss: PUBLIC_URL, aud: PUBLIC_URL, sub: 'portal', client_id: 'portal', iat: SECONDS, exp: SECONDS + 600, jti: /^.{36}$/, ckt: /^.{43}$/, cnf: undefined })
+
+  const scopes: [string | undefined, string][] = [
+    [undefined, 'okta.users.manage okta.groups.read'], ['okta.groups.read okta.groups.read', 'okta.groups.read'], ['okta.groups.manage', ''],
+    ['okta.users.read okta.users.manage', 'okta.users.read okta.users.manage'], ['okta.users.readx', ''], ['okta.users.', ''], ['okta.apps.read', '']
+  ]
+  for (const [scope, granted] of scopes) t.equal((JSON.parse((await world.token({ parameters: { client_assertion: good, scope } })).body) as { scope: string }).scope, granted, String(scope))
+  const empty = [{ name: 'client_secret', value: '', ambiguous: false }, { name: 'other', value: 'x', ambiguous: false }, { name: 'other', value: 'y', ambiguous: false }]
+  t.equal((await world.token({ parameters: { client_assertion: good, client_id: 'portal' }, query: empty })).status, 200, 'what is empty or unknown is no parameter')
+
+  const secret = await world.token({ parameters: { client_assertion: good, client_secret: 'x' } })
+  t.strictSame(secret.headers, [])
+  const basic = await world.token({ parameters: { client_assertion: good }, authorization: 'Basic eA==' })
+  t.strictSame(basic.headers, ['WWW-Authenticate', 'Basic realm="narrowgate", error="invalid_client"'])
+  const refusals: [string, Parameters<typeof world.token>[0], object, RegExp][] = [
+    ['no form', { form: undefined }, { refusal: { code: 'bad_request' } }, /not application.x-www-form-urlencoded/],
+    ['no grant', { parameters: { grant_type: undefined } }, { refusal: { code: 'bad_request', causes: [/grant_type is missing/] } }, /grant_type is missing/],
+    ['another grant', { parameters: { grant_type: 'password' } }, { refusal: { code: 'bad_request', causes: [/not client_credentials/] } }, /only grant/],
+    ['twice', { parameters: { client_assertion: good }, query: [{ name: 'scope', value: 'x', ambiguous: false }] }, { refusal: { code: 'bad_request', causes: [/scope occurs twice/] } }, /scope occurs twice/],
+    ['another type', { parameters: { client_assertion: good, client_assertion_type: 'x' } }, { refusal: { code: 'bad_credential' } }, /client_assertion_type has to be urn:/],
+    ['a secret', { parameters: { client_assertion: good, client_secret: 'x' } }, { refusal: { code: 'bad_credential' } }, /secrets are not accepted/],
+    ['another client_id', { parameters: { client_assertion: good, client_id: 'careful' } }, { client: { id: 'portal' }, claimed: 'portal', refusal: { code: 'bad_credential' } }, /client_id is not the client/],
+    ['expired policy', { parameters: { client_assertion: await sign(own, assertionClaims('over')) } }, { client: { id: 'over' }, claimed: 'over', refusal: { code: 'policy_expired' } }, /has expired/],
+    ['a stranger', { parameters: { client_assertion: await sign(stranger, assertionClaims('portal')) } }, { client: undefined, claimed: 'portal', refusal: { code: 'bad_credential' } }, /has registered a key/]
+  ]
+  for (const [name, request, expected, why] of refusals) {
+    const answer = await world.token(request)
+    t.match(answer, expected, name)
+    t.match((JSON.parse(answer.body) as { error_description: string }).error_description, why, name)
+  }
+  const before = NOW - 1
+  t.equal((await world.token({ parameters: { client_assertion: await sign(own, assertionClaims('over')) }, now: before })).status, 200, 'a policy is good until its end')
+  const step = await world.token({ parameters: { client_assertion: await assertion('bound') }, dpop: await proof(dpop, {}) })
+  t.match(step, { status: 400, refusal: undefined, step: /a nonce, no token/, client: { id: 'bound' } })
+})
+
+t.test('the token endpoint: ids that were used, that have no room, and that nobody can tell of', async t => {
+  const uses: unknown[][] = []
+  let says: (value: string) => Use = () => 'first'
+  const desk = { ...world.desk, seen: { use: async (owner: string, value: string, untilMs: number, now: number) => { uses.push([owner, value.replace(/proof .* /, 'proof '), untilMs, now]); return says(value) } } }
+  const ask = async (more: Record<string, unknown> = {}, proofMore: Record<string, unknown> | undefined = undefined): Promise<TokenAnswer> => {
+    const form = Object.entries({ grant_type: 'client_credentials', client_assertion_type: ASSERTION_TYPE, client_assertion: await sign(own, assertionClaims('bound', more)) }).map(([name, value]) => ({ name, value, ambiguous: false }))
+    const nonce = await world.desk.nonces.current(NOW)
+    return await answerTokenRequest({ form, query: [], dpop: await proof(dpop, { nonce, jti: 'p1', ...proofMore }) }, desk, NOW)
+  }
+  t.match(await ask({ jti: 'a1' }), { status: 200, headers: ['DPoP-Nonce', await world.desk.nonces.current(NOW)] })
+  t.strictSame(uses.splice(0), [['bound', 'proof p1', NOW + 360_000, NOW], ['bound', 'assertion a1', NOW + 360_000, NOW]], 'the proof\'s first')
+  t.equal((await ask()).status, 200)
+  t.equal(uses.splice(0).length, 1, 'an assertion without a jti')
+  const rows: [Use, number, string, RegExp, string][] = [
+    ['full', 503, 'temporarily_unavailable', /too many ids/, 'overloaded'],
+    ['unknown', 503, 'temporarily_unavailable', /cannot be told/, 'replay_unknown'],
+    ['again', 400, 'invalid_dpop_proof', /used before/, 'bad_credential']
+  ]
+  for (const [use, status, error, why, code] of rows) {
+    says = () => use
+    const answer = await ask({ jti: 'a1' })
+    t.match([answer, JSON.parse(answer.body)], [{ status, refusal: { code }, client: { id: 'bound' } }, { error, error_description: why, access_token: undefined }], use)
+    t.equal(uses.splice(0).length, 1, 'the assertion\'s is left alone')
+  }
+  says = value => value.startsWith('assertion') ? 'again' : 'first'
+  t.match(JSON.parse((await ask({ jti: 'a1' })).body), { error: 'invalid_client', error_description: /used before/ })
+})
+
+t.test('tokens of the gate: every claim counts, and what was verified is remembered as long as it is good', async t => {
+  const entry = world.callers.entriesOf('portal')[0]!
+  const ckt = entry.keys[0]!.thumbprint
+  const claims = { iss: PUBLIC_URL, aud: PUBLIC_URL, sub: 'portal', client_id: 'portal', ckt, iat: SECONDS, exp: SECONDS + 600, jti: 'x' }
+  const pair = { secret: world.tokenKeys.signing.key, jwk: {}, alg: 'ES256' }
+  const header = { typ: 'at+jwt', kid: world.tokenKeys.signing.kid }
+  const token = async (more: Record<string, unknown> = {}, headerMore = {}): Promise<string> => await sign(pair, { ...claims, ...more }, { ...header, ...headerMore })
+  t.match(await world.callers.identify(bearer(await token()), NOW), { client: { id: 'portal' } })
+  const rows: [string, Record<string, unknown>, RegExp][] = [
+    ['aud', { aud: 'https://other.example' }, /not for this gate/], ['no aud', { aud: undefined }, /not for this gate/], ['a list', { aud: [PUBLIC_URL] }, /not for this gate/],
+    ['sub', { sub: 'careful' }, /not for this gate/], ['client_id', { client_id: 'careful' }, /not for this gate/], ['no client_id', { client_id: undefined, sub: undefined }, /not for this gate/],
+    ['no ckt', { ckt: undefined }, /not for this gate/], ['ckt', { ckt: 7 }, /not for this gate/], ['ckt of no key', { ckt: 'x' }, /no longer registered/],
+    ['cnf without jkt', { cnf: {} }, /not for this gate/], ['cnf null', { cnf: null }, /not for this gate/], ['jkt', { cnf: { jkt: 7 } }, /not for this gate/], ['bound', { cnf: { jkt: 'x' } }, /bound to a key/],
+    ['over', { exp: SECONDS }, /has expired/], ['no exp', { exp: undefined }, /has expired/], ['not yet', { nbf: SECONDS + 61 }, /has expired/]
+  ]
+  for (const [name, more, why] of rows) {
+    const result = await world.callers.identify(bearer(await token(more)), NOW)
+    t.match(result, { code: 'bad_credential', causes: [why] }, name)
+  }
+  t.match(await world.callers.identify(bearer(await token({ exp: SECONDS + 1 })), NOW), { client: { id: 'portal' } }, 'until its end')
+  t.match(await world.callers.identify(bearer(await token({}, { typ: 'jwt' })), NOW), { causes: [/issuer that this gate does not know/] })
+  t.match(await world.callers.identify(bearer(await token({}, { kid: undefined })), NOW), { causes: [/not issued by this gate/] })
+  t.match(await world.callers.identify(bearer(await token({}, { kid: 'x' })), NOW), { causes: [/not issued by this gate/] })
+  t.match(await world.callers.identify(bearer(await sign({ ...rsa, alg: 'RS256' }, claims, header)), NOW), { causes: [/not issued by this gate/] }, 'another algorithm')
+  const gone = await world.callers.identify(bearer(await token({ ckt: 'x' })), NOW)
+  t.match(gone, { detail: /^client portal, key / })
+
+  const cache = new TokenCache()
+  const make = (publicUrl: string, keys = world.tokenKeys): AccessTokens => createAccessTokens({ publicUrl, lifetimeSeconds: 600, skewSeconds: 60, keys, cache })
+  const [here, there, renewed] = [make(PUBLIC_URL), make('https://other.example'), make(PUBLIC_URL, (await makeWorld({ keyPairs: [] })).tokenKeys)]
+  const { token: text, expiresIn } = await here.issue({ client: 'c', keyThumbprint: 'k', jkt: 'j' }, NOW + 999, 'id')
+  t.equal(expiresIn, 600)
+  t.equal(here.known(text, NOW), undefined)
+  const jwt = readAccessToken(text) as UnverifiedJwt
+  t.strictSame([here.isOwn(jwt), there.isOwn(jwt)], [true, false])
+  t.match(await here.verify(jwt, NOW), { client: 'c', keyThumbprint: 'k', jkt: 'j', expiresAt: NOW + 600_000 })
+  t.match(here.known(text, NOW + 599_999), { client: 'c', keyThumbprint: 'k', jkt: 'j', expiresAt: NOW + 600_000 })
+  t.equal(here.known(text, NOW + 600_000), undefined)
+  t.equal(here.known(text, NOW), undefined, 'and is forgotten')
+  await here.verify(jwt, NOW)
+  t.equal(there.known(text, NOW), undefined, 'another name of the gate')
+  await here.verify(jwt, NOW)
+  t.equal(renewed.known(text, NOW), undefined, 'its signing key is gone')
+})
+
+t.test('who is asked for what: a certificate only where somebody has one, and a proof for a bound token', async t => {
+  t.strictSame(world.callers.entriesOf('nobody'), [])
+  t.equal(world.callers.entriesOf('portal').length, 1)
+  const fails = (): never => { throw new Error('nobody has one') }
+  const bare = await makeWorld({ keyPairs: [{ client: 'twice', keys: [own.jwk] }, { client: 'twice', keys: [own.jwk, rsa.jwk], dpop: 'required' }] })
+  t.match(bare.callers.identify(call({ certificate: fails }), NOW), { code: 'no_credential' })
+  t.match(bare.callers.identify(call({ authorization: '', certificate: fails }), NOW), { code: 'no_credential' }, 'an empty header is none')
+  const rejected = reject('bad_credential', { causes: ['revoked'] })
+  t.equal(world.callers.identify(call({ certificate: () => rejected }), NOW), rejected)
+  t.equal(bare.callers.entriesOf('twice').length, 2)
+  const token = (JSON.parse((await bare.token({ parameters: { client_assertion: await sign(own, assertionClaims('twice')) } })).body) as { access_token: string }).access_token
+  t.match(await bare.callers.identify(bearer(token), NOW), { client: { id: 'twice' } }, 'the first entry with that key')
+
+  const nonce = await world.desk.nonces.current(NOW)
+  const bound = await tokenOf('bound', { dpop: await proof(dpop, { nonce }) })
+  const good = call({ authorization: `DPoP ${bound}`, dpop: await proof(dpop, { htm: 'GET', htu: `${PUBLIC_URL}/api/v1/users/a%40b.c`, ath: athOf(bound), jti: 'once' }) })
+  for (let i = 0; i < 2; i++) t.match(await world.callers.identify(good, NOW), { client: { id: 'bound', method: 'privateKeyJwt' }, proof: { value: /^proof .{43} once$/, untilMs: NOW + 360_000 } })
+  const challenge = 'DPoP realm="narrowgate", error="invalid_dpop_proof", algs="RS256 ES256"'
+  for (const presented of [{ ...good, dpop: undefined }, { ...good, dpop: 'x' }, bearer(bound)]) t.match(await world.callers.identify(presented, NOW), { challenge })
+  t.match(proofUsed(), { code: 'bad_credential', challenge, causes: [/used before/] })
+  const foreign = await makeWorld({ keyPairs: [] })
+  t.match(await foreign.callers.identify(good, NOW), { causes: [/not issued by this gate/] })
+  t.match(await world.callers.identify(call({ authorization: 'DPoP eyJ.x' }), NOW), { causes: [/no compact signed JWT/] })
+  t.match(await world.callers.identify(call({ authorization: `DPoP ${await sign(stranger, { iss: 'https://other.example' })}` }), NOW), { causes: [/only access tokens of this gate/] })
+})
+
+t.test('certificates: by their names and their hash, within their time', async t => {
+  const found = certificate(['spiffe://acme/mesh', 'Host.Acme.example', 'other.example'])
+  t.match(found, { sha256: /^[0-9a-f]{64}$/, uris: ['spiffe://acme/mesh'], dns: ['host.acme.example', 'other.example'], validFrom: Date.UTC(2020, 0), validTo: Date.UTC(2099, 0) })
+  t.match(certificate([]), { uris: [], dns: [] })
+  t.match(certificate(['spiffe://acme/mesh', 'a.example, URI:spiffe://acme/boss']), { uris: [], dns: [] }, 'a name that looks like two')
+  const index = indexCertificates([{ client: 'hash', sha256: found.sha256 }, { client: 'dns', dns: 'OTHER.example' }, { client: 'uri', uri: 'spiffe://acme/mesh' }, { client: 'uri', uri: 'spiffe://acme/second' }])
+  t.equal(index.size, 4)
+  const bare = { ...found, uris: [], dns: [] }
+  t.strictSame(index.identify(bare, NOW), { id: 'hash', keyId: found.sha256.slice(0, 8), method: 'mtls' })
+  t.match(index.identify({ ...bare, sha256: 'f'.repeat(64), dns: ['x.example', 'other.example'] }, NOW), { id: 'dns', keyId: 'ffffffff' })
+  t.match(index.identify({ ...bare, sha256: 'f'.repeat(64), uris: ['spiffe://acme/second', 'spiffe://acme/mesh'] }, NOW), { id: 'uri' })
+  t.match(index.identify(found, NOW), { code: 'bad_credential', causes: [/more than one/], detail: `certificate ${found.sha256.slice(0, 8)} fits dns, hash, uri` })
+  t.match(index.identify({ ...bare, sha256: 'f'.repeat(64), uris: ['other.example'] }, NOW), { causes: [/no policy names/], detail: 'certificate ffffffff' }, 'a name of another kind')
+  for (const [now, id] of [[found.validFrom - 1, undefined], [found.validFrom, 'hash'], [found.validTo - 1, 'hash'], [found.validTo, undefined]] as const) t.match(index.identify(bare, now), id === undefined ? { causes: [/not within its time/] } : { id })
+  const { raw } = new X509Certificate(makeCertificate({ commonName: 'x' }).cert)
+  const known = new Certificates(1)
+  t.equal(known.fromDer(raw), known.fromDer(raw), 'remembered')
+  t.equal(known.fromHeader(` :${raw.toString('base64')}: `)?.sha256, known.fromDer(raw)?.sha256)
+  for (const bad of [`x:${raw.toString('base64')}:`, `:${raw.toString('base64')}:x`, `::${raw.toString('base64')}::`, `:${'A'.repeat(16_001)}:`]) t.equal(known.fromHeader(bad), undefined)
 })
 
 t.test('100,000 guesses from 10,000 addresses are slow, take bounded memory and touch no client', async t => {

@@ -3,13 +3,18 @@ import type { AddressInfo } from 'node:net'
 import fc from 'fast-check'
 import t from 'tap'
 import { fetchIssuerKeys } from '../../src/clients/https.js'
-import { createIssuerKeys } from '../../src/clients/issuer-keys.js'
+import { createIssuerKeys, fixedIssuerKeys } from '../../src/clients/issuer-keys.js'
+import type { UnverifiedJwt } from '../../src/clients/jwt.js'
+import { createNonces } from '../../src/clients/nonce.js'
 import { isPrivateAddress } from '../../src/clients/private-address.js'
-import { readKeySet } from '../../src/clients/public-key.js'
+import { candidates, readKeySet, readPublicKey } from '../../src/clients/public-key.js'
 import { SeenOnceInMemory } from '../../src/clients/seen-once.js'
 import { SharedSeenOnce, type SeenEvent } from '../../src/clients/seen-shared.js'
+import { newTokenKey, readTokenKeys, TokenKeyError } from '../../src/clients/token-keys.js'
 import { isRequestUrl, isTokenUrl } from '../../src/clients/token-url.js'
-import { makePair, NOW, PUBLIC_URL } from './tokens.js'
+import { createWorkloads, readWorkloadToken, type Issuer, type WorkloadClient } from '../../src/clients/workload.js'
+import { Secret } from '../../src/domain/secret.js'
+import { makePair, NOW, PUBLIC_URL, SECONDS, sign, type Pair } from './tokens.js'
 
 const key = { ...makePair('RS256').jwk, kid: 'one' }
 const { keys } = await readKeySet({ keys: [key] })
@@ -165,4 +170,180 @@ t.test('a store of used values: bounded by time, asked once, and decided when it
   t.equal(await alone.use('a', 'y', NOW + 1000, NOW), 'first')
   t.same(events.map(({ kind }) => kind), ['lost', 'lost', 'back', 'back'], 'told once each')
   t.same(strict.status, { lost: false, unanswered: 2 })
+})
+
+t.test('an issuer\'s keys: when they are asked for again, to the millisecond', async t => {
+  let fetched = 0
+  let fails: unknown
+  const told: Array<[string | undefined, number]> = []
+  const make = (): ReturnType<typeof createIssuerKeys> => createIssuerKeys(async () => {
+    fetched++
+    if (fails !== undefined) throw fails
+    return keys
+  }, undefined, undefined, (failure, kept) => { told.push([failure, kept]) })
+  const asked = async (issuer: ReturnType<typeof createIssuerKeys>, kid: string | undefined, now: number): Promise<number> => {
+    const before = fetched
+    await issuer.for(kid, now)
+    await new Promise(resolve => setImmediate(resolve))
+    return fetched - before
+  }
+  const issuer = make()
+  t.match(issuer.status, { keys: 0, fetchedAt: undefined, failure: undefined })
+  fails = new Error('one')
+  t.equal(await asked(issuer, 'one', NOW), 1)
+  t.strictSame(await issuer.for('one', NOW), [], 'there are none')
+  t.match(issuer.status, { keys: 0, fetchedAt: undefined, failure: 'one' })
+  t.equal(await asked(issuer, undefined, NOW + 29_999), 0, 'one that is down is not asked at once again')
+  t.equal(await asked(issuer, undefined, NOW + 30_000), 1)
+  t.equal(await asked(issuer, 'one', NOW + 29_999), 1, 'a clock that went back')
+  fails = 'a text'
+  t.equal(await asked(issuer, 'one', NOW + 60_000), 1)
+  t.strictSame(told, [['one', 0], ['failed', 0]], 'the same failure is told once')
+  fails = undefined
+  t.equal(await asked(issuer, 'one', NOW + 90_000), 1)
+  t.match(issuer.status, { keys: 1, fetchedAt: NOW + 90_000, failure: undefined })
+  t.strictSame(told.splice(0).at(-1), [undefined, 1])
+  t.equal(await asked(issuer, undefined, NOW + 90_000), 0, 'no kid may be any of them')
+  t.equal(await asked(issuer, 'new', NOW + 90_000), 1, 'the first unknown kid')
+  t.equal(await asked(issuer, 'new', NOW + 119_999), 0)
+  t.equal(await asked(issuer, 'new', NOW + 120_000), 1)
+  t.equal(await asked(issuer, 'one', NOW + 3_719_999), 0)
+  t.equal(await asked(issuer, 'one', NOW + 3_720_000), 1, 'an hour old')
+  t.equal(await asked(issuer, 'one', NOW + 3_720_001), 0)
+  t.equal(await asked(issuer, 'one', NOW + 7_320_000), 1)
+  t.equal(await asked(issuer, 'new', NOW + 7_320_000), 1, 'what was fetched for its age is no answer to an unknown kid')
+  t.strictSame(told, [], 'that all is well is not told')
+  const fixed = fixedIssuerKeys(keys)
+  t.strictSame([await fixed.for('x', NOW), fixed.status], [keys, { keys: 1 }])
+})
+
+t.test('the gate\'s own keys: the first signs, all verify; P-256 alone, in PEM or JWK', async t => {
+  const [first, second] = [makePair('ES256'), makePair('ES256')]
+  const pem = (pair: Pair): string => pair.secret.export({ type: 'pkcs8', format: 'pem' }) as string
+  const texts = [`\n ${pem(first)}\n`, ` ${JSON.stringify(second.secret.export({ format: 'jwk' }))} `]
+  const read = await readTokenKeys(texts.map(text => new Secret(text)))
+  t.match(read.signing.kid, /^[A-Za-z0-9_-]{16}$/)
+  t.equal(read.signing.key.export({ type: 'pkcs8', format: 'pem' }), pem(first))
+  t.strictSame([...read.verifying.keys()][0], read.signing.kid)
+  t.strictSame([...read.verifying.values()].map(key => key.export({ format: 'jwk' })), [first.jwk, second.jwk])
+  const made = await newTokenKey()
+  t.equal((await readTokenKeys([made])).verifying.size, 1)
+  const bad: [string, string[], RegExp][] = [
+    ['none', [], /no signing key/],
+    ['P-384', [pem(makePair('ES384'))], /no P-256 key/],
+    ['RSA', [pem(makePair('RS256'))], /no P-256 key/],
+    ['a public key', [first.secret.export({ format: 'jwk' })].map(({ d, ...open }) => JSON.stringify(open)), /unencrypted private key/],
+    ['encrypted', [first.secret.export({ type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase: 'x' }) as string], /unencrypted private key/],
+    ['nothing', [''], /unencrypted private key/],
+    ['no JSON', ['{'], /unencrypted private key/],
+    ['the second', [pem(first), 'x'], /unencrypted private key/]
+  ]
+  for (const [name, list, why] of bad) {
+    const error = await readTokenKeys(list.map(text => new Secret(text))).then(() => undefined, (one: unknown) => one)
+    t.ok(error instanceof TokenKeyError, name)
+    t.match(error, { message: why }, name)
+  }
+})
+
+t.test('nonces: a new one each day, three days good, of this gate\'s keys and form', async t => {
+  const DAY = 86_400_000
+  const tokenKeys = await readTokenKeys([await newTokenKey()])
+  let count = 0
+  const make = (url = PUBLIC_URL, of = tokenKeys): ReturnType<typeof createNonces> => createNonces(url, of, () => `id${count++}`)
+  const nonces = make()
+  const first = await nonces.current(NOW)
+  t.equal(await nonces.current(NOW + DAY - 1), first)
+  const second = await nonces.current(NOW + DAY)
+  t.not(second, first)
+  t.equal(await nonces.current(NOW + DAY), second)
+  t.not(await nonces.current(NOW + DAY - 1), second, 'a clock that went back')
+  for (const one of [nonces, make()]) t.strictSame([await one.accepts(first, NOW + 3 * DAY - 1), await one.accepts(first, NOW + 3 * DAY)], [true, false], 'three days')
+  t.equal(await make().accepts(first, NOW + 3 * DAY), false, 'not even by one that sees it late')
+  const claims = { iss: PUBLIC_URL, jti: 'x', exp: SECONDS + 60 }
+  const own = { secret: tokenKeys.signing.key, jwk: {}, alg: 'ES256' }
+  const header = { typ: 'nonce+jwt', kid: tokenKeys.signing.kid }
+  t.equal(await nonces.accepts(await sign(own, claims, header), NOW), true)
+  const bad: [string, unknown][] = [
+    ['no text', 7], ['nothing', undefined], ['empty', ''], ['no JWT', 'x'],
+    ['another type', await sign(own, claims, { ...header, typ: 'at+jwt' })],
+    ['another gate', await sign(own, { ...claims, iss: 'https://other.example' }, header)],
+    ['no end', await sign(own, { ...claims, exp: undefined }, header)],
+    ['over', await sign(own, { ...claims, exp: SECONDS }, header)],
+    ['an unknown key', await sign(own, claims, { ...header, kid: 'x' })],
+    ['no key', await sign(own, claims, { typ: header.typ })],
+    ['another\'s signature', await sign(makePair('ES256'), claims, header)],
+    ['too long', await sign(own, { ...claims, pad: 'x'.repeat(1000) }, header)]
+  ]
+  for (const [name, nonce] of bad) t.equal(await nonces.accepts(nonce, NOW), false, name)
+})
+
+t.test('a key of a set, and which of them may have signed', async t => {
+  const [one, two, rsaKey] = [makePair('ES256'), makePair('ES256'), makePair('RS256')]
+  const { keys } = await readKeySet({ keys: [{ ...one.jwk, kid: 'one' }, two.jwk, { ...rsaKey.jwk, kid: 'r', alg: 'RS512', use: 'sig' }] })
+  const [first, second, third] = keys
+  t.strictSame(candidates(keys, undefined, 'ES256'), [first, second])
+  t.strictSame(candidates(keys, 'one', 'ES256'), [first])
+  t.strictSame(candidates(keys, first!.thumbprint, 'ES256'), [first], 'by its thumbprint')
+  t.strictSame(candidates(keys, 'other', 'ES256'), [second], 'a key without a name may have any')
+  t.strictSame(candidates(keys, 'r', 'ES256'), [second])
+  t.strictSame(candidates(keys, 'r', 'RS512'), [third])
+  t.strictSame(candidates(keys, undefined, 'RS256'), [], 'it names one algorithm')
+  t.strictSame([...(await readKeySet({ keys: [rsaKey.jwk] })).keys[0]!.algorithms], ['RS256', 'RS384', 'RS512', 'PS256'])
+  const rows: [string, unknown, RegExp][] = [
+    ['null', null, /is no JWK/], ['a list', [], /is no JWK/], ['a text', 'x', /is no JWK/],
+    ['k', { ...one.jwk, k: 'x' }, /symmetric/], ['oct', { kty: 'oct' }, /symmetric/],
+    ...['d', 'p', 'q', 'dp', 'dq', 'qi', 'oth'].map((name): [string, unknown, RegExp] => [name, { ...one.jwk, [name]: 'x' }, /holds a private key/]),
+    ['use', { ...one.jwk, use: 'enc' }, /not for signatures/], ['kid', { ...one.jwk, kid: 1 }, /kid that is no text/],
+    ['curve', { ...one.jwk, crv: 'secp256k1' }, /neither RSA/], ['kty', { ...one.jwk, kty: 'OKP' }, /neither RSA/],
+    ['alg', { ...one.jwk, alg: 'ES384' }, /possible are ES256/], ['alg of RSA', { ...rsaKey.jwk, alg: 'ES256' }, /possible are RS256, RS384, RS512, PS256/],
+    ['point', { ...one.jwk, x: one.jwk.y }, /malformed/]
+  ]
+  for (const [name, jwk, why] of rows) {
+    t.match(await readPublicKey(jwk), why, name)
+    t.match((await readKeySet({ keys: [two.jwk, jwk] })).problems, [{ index: 1, message: why }], name)
+    t.match(await readKeySet({ keys: [two.jwk, jwk] }, true), { keys: [{}], problems: [] }, `${name}: of an issuer's no concern`)
+    t.match(await readKeySet({ keys: [jwk] }, true), { keys: [], problems: [{ message: 'none of its keys can be used' }] })
+  }
+  t.match((await readKeySet({ keys: [rsaKey.jwk, two.jwk, { ...two.jwk, kid: 'z' }] })).problems, [{ index: 2, message: 'key 3 stands there twice' }])
+  t.equal((await readKeySet({ keys: [two.jwk, { ...two.jwk, kid: 'z' }] }, true)).keys.length, 2)
+  for (const value of [undefined, null, 'x', {}, { keys: {} }]) t.match((await readKeySet(value)).problems, [{ message: /no JWK Set/ }])
+  const many = (count: number): unknown => ({ keys: Array.from({ length: count }, () => two.jwk) })
+  t.match((await readKeySet(many(101), true)).problems, [{ message: 'a JWK Set has 1 to 100 keys' }])
+  t.equal((await readKeySet(many(100), true)).keys.length, 100)
+})
+
+t.test('a token of a workload is believed for five minutes without its issuer\'s keys, and not beyond its end', async t => {
+  const pair = makePair('RS256')
+  const issuer = 'https://ci.example'
+  const { keys: known } = await readKeySet({ keys: [{ ...pair.jwk, kid: 'k' }] }, true)
+  let there = known
+  const of: Issuer = { issuer, algorithms: new Set(['RS256']), keys: { for: async () => there, status: { keys: 0, failure: 'it is down' } } }
+  const entry = (client: string, audience: string): WorkloadClient => ({ client, issuer, audience, claims: new Map() })
+  const workloads = createWorkloads([of], [entry('a', 'gate'), entry('a', 'gate'), entry('b', 'other')], 60)
+  const claims = { iss: issuer, sub: 'job', aud: 'gate', exp: SECONDS + 3000 }
+  const verify = async (more: Record<string, unknown>, header: Record<string, unknown> = { kid: 'k' }, now = NOW): Promise<{ text: string, is: unknown }> => {
+    const text = await sign(pair, { ...claims, ...more }, header)
+    const jwt = readWorkloadToken(text)
+    if (typeof jwt === 'string') throw new Error(jwt)
+    t.equal(workloads.issuerOf(jwt), of)
+    return { text, is: await workloads.verify(jwt, of, now) }
+  }
+  const long = await verify({})
+  t.match(long.is, { id: 'a', keyId: /^[0-9a-f]{8}$/, method: 'workload' })
+  t.strictSame([NOW, NOW + 299_999].map(now => workloads.known(long.text, now)), [long.is, long.is])
+  t.equal(workloads.known(long.text, NOW + 300_000), undefined)
+  t.equal(workloads.known(`${long.text}x`, NOW), undefined)
+  const short = await verify({ exp: SECONDS + 100 })
+  t.strictSame([workloads.known(short.text, NOW + 159_999), workloads.known(short.text, NOW + 160_000)], [short.is, undefined], 'a minute of leeway')
+  t.match((await verify({ aud: ['x', 'other'] })).is, { id: 'b' }, 'one of several audiences')
+  t.match((await verify({ sub: 'job2' })).is, { id: 'a' })
+  t.not(((await verify({ sub: 'job2' })).is as { keyId: string }).keyId, (long.is as { keyId: string }).keyId, 'jobs are told apart')
+  t.match((await verify({}, {})).is, { id: 'a' }, 'without a kid')
+  t.match((await verify({}, { kid: 7 })).is, { causes: [/no text/] })
+  t.match((await verify({}, { kid: 'x'.repeat(256) })).is, { causes: [/no key of its issuer/] })
+  t.match((await verify({}, { kid: 'x'.repeat(257) })).is, { causes: [/no text/] })
+  there = []
+  t.match((await verify({})).is, { causes: [/not known at the moment/], detail: 'no keys of https://ci.example: it is down' })
+  const nobody = readWorkloadToken(await sign(pair, { ...claims, iss: 'https://other.example' }))
+  t.equal(workloads.issuerOf(nobody as UnverifiedJwt), undefined)
 })

@@ -12,12 +12,13 @@ export interface CertificateOptions {
   readonly authority?: boolean
 }
 
-const tlv = (tag: number, ...parts: Buffer[]): Buffer => {
+/** One value of DER. */
+export const tlv = (tag: number, ...parts: Buffer[]): Buffer => {
   const body = Buffer.concat(parts)
   const length = body.length < 128 ? Buffer.from([body.length]) : body.length < 256 ? Buffer.from([0x81, body.length]) : Buffer.from([0x82, body.length >> 8, body.length & 255])
   return Buffer.concat([Buffer.from([tag]), length, body])
 }
-const sequence = (...parts: Buffer[]): Buffer => tlv(0x30, ...parts)
+export const sequence = (...parts: Buffer[]): Buffer => tlv(0x30, ...parts)
 const oid = (hex: string): Buffer => tlv(0x06, Buffer.from(hex, 'hex'))
 const boolean = tlv(0x01, Buffer.from([255]))
 const time = (date: Date): Buffer => tlv(0x18, Buffer.from(date.toISOString().replace(/[-:T]|\.\d+/g, '')))
