@@ -1,9 +1,20 @@
-// What JSON can't hold as it is, and what some consumers of lines take for a line's end (RFC 8259 section 7; U+2028, U+2029).
+// What JSON can't hold as it is (RFC 8259 section 7), and all that is no plain ASCII.
 const NEEDS_ESCAPE = /[^\x20-\x21\x23-\x5b\x5d-\x7e]/
+
+// What a terminal obeys (C1), what turns or hides the text around it (bidi and other format characters), line ends of
+// some consumers: names that clients chose stand in a log as escapes where they could be read as something else.
+const DECEIVES = /[\x7f-\x9f\p{Cf}\p{Zl}\p{Zp}]/gu
 
 /** A JSON string. The check costs less than JSON.stringify, and almost no text needs it. */
 export function quote (value: string): string {
-  return NEEDS_ESCAPE.test(value) ? JSON.stringify(value).replaceAll('\u2028', '\\u2028').replaceAll('\u2029', '\\u2029') : '"' + value + '"'
+  return NEEDS_ESCAPE.test(value) ? JSON.stringify(value).replace(DECEIVES, escaped) : '"' + value + '"'
+}
+
+/** One or two `\uXXXX`. */
+function escaped (character: string): string {
+  let text = ''
+  for (let i = 0; i < character.length; i++) text += `\\u${character.charCodeAt(i).toString(16).padStart(4, '0')}`
+  return text
 }
 
 /** `,"key":"value"`, or nothing. */

@@ -35,5 +35,5 @@ function withoutSecrets (line: string): string {
 
 /** A terminal must not obey what a file holds, and a tab must stay one column wide under the caret. */
 function printable (line: string): string {
-  return line.replace(/[\x00-\x1f\x7f-\x9f]/g, ' ') // eslint-disable-line no-control-regex
+  return line.replace(/[\x00-\x1f\x7f-\x9f\p{Cf}\p{Zl}\p{Zp}]/gu, ' ') // eslint-disable-line no-control-regex
 }

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { rejections, type Rejection } from '../domain/rejection.js'
+import { rejections, type Rejection, type RejectionCode } from '../domain/rejection.js'
 import { errorBody } from '../okta/error-body.js'
 import { noteClosing } from './connection.js'
 
@@ -64,18 +64,22 @@ export function writeRejection (request: IncomingMessage, response: ServerRespon
   const bytes = Buffer.byteLength(body)
   const headers = rejectionHeaders(rejection, id, bytes, now)
   const unread = unreadBytes(request)
-  if (unread > LINGER_BYTES || closes(rejection)) {
+  const closing = unread > LINGER_BYTES || closes(rejection)
+  if (closing) {
     headers.push('Connection', 'close')
     noteClosing(request.socket)
   }
   response.writeHead(rejections[rejection.code].status, headers)
-  if (unread <= LINGER_BYTES) return { bytes, send: () => { if (!response.destroyed) response.end(body) } }
+  if (!closing || unread === 0) return { bytes, send: () => { if (!response.destroyed) response.end(body) } }
   linger(request, response, body)
   return { bytes }
 }
 
+const CLOSING: ReadonlySet<RejectionCode> = new Set(['bad_request', 'bad_header', 'bad_framing', 'request_timeout', 'draining', 'overloaded'])
+
+/** A head that two parsers may read in different ways has, for one of them, a body where the other sees the next request. */
 function closes (rejection: Rejection): boolean {
-  return rejection.code === 'bad_framing' || rejection.code === 'request_timeout' || rejection.code === 'draining' || rejection.code === 'overloaded'
+  return CLOSING.has(rejection.code)
 }
 
 function unreadBytes (request: IncomingMessage): number {

@@ -12,9 +12,10 @@ export interface Arriving {
 
 const ARRIVING = Symbol('arriving')
 const CLOSING = Symbol('closing')
+const LAST = Symbol('last')
 
 /** What the listener keeps with a connection; `_httpMessage` is node's. */
-type Connection = Duplex & { [ARRIVING]?: Arriving | undefined, [CLOSING]?: true, readonly _httpMessage?: ServerResponse | null }
+type Connection = Duplex & { [ARRIVING]?: Arriving | undefined, [CLOSING]?: true, [LAST]?: true, readonly _httpMessage?: ServerResponse | null }
 
 /** Notes that a request's body has yet to arrive on its connection. */
 export function noteArriving (request: IncomingMessage, response: ServerResponse, exchange: GateExchange): void {
@@ -46,6 +47,16 @@ export function noteClosing (socket: Duplex): void {
 /** True when an answer on this connection has announced its end: where a next request begins is in doubt. */
 export function isClosing (socket: Duplex): boolean {
   return (socket as Connection)[CLOSING] === true
+}
+
+/** The request that has just begun is the last one of its connection, though its own body may still arrive. */
+export function noteLast (socket: Duplex): void {
+  (socket as Connection)[LAST] = true
+}
+
+/** True when a request on this connection was the last. */
+export function hadLast (socket: Duplex): boolean {
+  return (socket as Connection)[LAST] === true
 }
 
 /**

@@ -10,6 +10,7 @@ import { compileNetworks } from '../clients/networks.js'
 import { SeenOnceInMemory, type SeenOnce } from '../clients/seen-once.js'
 import type { TokenKeys } from '../clients/token-keys.js'
 import type { Config } from '../config/config.js'
+import { isLoopback } from '../config/formats.js'
 import type { Environment } from '../config/secret-files.js'
 import { SecretStores } from '../config/secret-stores.js'
 import { watch, type Watch } from '../config/watch.js'
@@ -185,7 +186,7 @@ export class Gate {
     if (this.#workers === undefined) this.#build(loaded)
     else this.#workers.start(loaded.recorded!)
     if (member === undefined) {
-      this.#admin = buildAdmin(() => this.#overview.readiness(), this.#overview.scrape, async () => ({ store: this.#kept.status, upstreams: await this.#overview.limits() }))
+      this.#admin = buildAdmin(() => this.#overview.readiness(), this.#overview.scrape, async () => ({ store: this.#kept.status, upstreams: await this.#overview.limits() }), isLoopback(admin.host))
     }
     // The workers' metrics are told by this process, added up; their spans they tell themselves.
     if (member === undefined) this.#telemetry?.start(async () => await this.#overview.metrics() as unknown as RegistryMetric[])

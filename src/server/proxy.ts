@@ -9,7 +9,7 @@ import { rejections, reject, type Rejection } from '../domain/rejection.js'
 import { listenForBadClients } from './bad-clients.js'
 import { declaresBody } from './body.js'
 import { capConnections } from './connection-caps.js'
-import { isClosing, noteArriving } from './connection.js'
+import { hadLast, isClosing, noteArriving, noteLast } from './connection.js'
 import { affordable } from './descriptors.js'
 import { contextOf, type ListenerTls } from './listener-tls.js'
 import type { Road } from './road.js'
@@ -65,7 +65,9 @@ export function buildProxy (road: Road, log: Logger, caps: ListenerCaps, tls?: L
 
   app.decorateRequest('exchange', null)
   app.addHook('onRequest', (request, reply, done) => {
-    if (isClosing(request.raw.socket)) { reply.hijack(); return }
+    if (isClosing(request.raw.socket) || hadLast(request.raw.socket)) { reply.hijack(); return }
+    // RFC 9112 section 9.3: a proxy keeps no connection with a client of HTTP/1.0, whatever it asks for.
+    if (request.raw.httpVersion === '1.0') { reply.raw.shouldKeepAlive = false; noteLast(request.raw.socket) }
     const exchange = open(road, request.raw)
     request.exchange = exchange
     road.long.begin(exchange)

@@ -54,6 +54,8 @@ export function readTarget (exchange: GateExchange, request: RawRequest): Reject
   exchange.stage = 'target'
   // llhttp takes 0.9 and 2.0 on a request line of HTTP/1's form, too: nobody knows what frames such a message.
   if (request.httpVersion !== '1.1' && request.httpVersion !== '1.0') return reject('bad_request', { causes: ['the version is neither HTTP/1.1 nor HTTP/1.0'] })
+  // RFC 9112 section 6.1: HTTP/1.0 has no such framing, and a proxy of that age passes it on unread.
+  if (request.httpVersion === '1.0' && request.headers['transfer-encoding'] !== undefined) return reject('bad_framing', { causes: ['HTTP/1.0 has no Transfer-Encoding'] })
   const bad = checkRequestHeaders(request.rawHeaders, exchange.method)
   if (bad !== undefined) return bad
   if (request.headers.host === undefined && request.httpVersion !== '1.0') return reject('bad_header', { causes: ['there is no Host header'] })

@@ -52,10 +52,10 @@ const DPOP_NONCE = 14
 const CHALLENGE = 15
 
 // security.md 8: cookies would log a client in as the gate; Trailer beside Content-Length kills node's http;
-// Alt-Svc and Clear-Site-Data speak for Okta's origin, not for ours; the rest is hop-by-hop (RFC 9110 section 7.6.1).
+// Alt-Svc and Clear-Site-Data speak for Okta's origin, not for ours; Refresh leads a browser elsewhere; the rest is hop-by-hop (RFC 9110 section 7.6.1).
 const RESPONSE_HEADERS: ReadonlyMap<string, number> = new Map([
   ['set-cookie', DROP], ['set-cookie2', DROP], ['trailer', DROP], ['alt-svc', DROP], ['clear-site-data', DROP],
-  ['keep-alive', DROP], ['te', DROP], ['upgrade', DROP],
+  ['keep-alive', DROP], ['te', DROP], ['upgrade', DROP], ['refresh', DROP],
   ['link', LINK], ['location', LOCATION], ['connection', CONNECTION],
   ['content-length', CONTENT_LENGTH], ['transfer-encoding', TRANSFER_ENCODING],
   ['content-type', CONTENT_TYPE], ['content-encoding', CONTENT_ENCODING],
@@ -68,8 +68,11 @@ const fateOf = remembered((name): number => {
   const lower = name.toLowerCase()
   const known = RESPONSE_HEADERS.get(lower)
   if (known !== undefined) return known
-  return lower.startsWith('access-control-') || lower.startsWith('proxy-') || !TOKEN.test(name) ? DROP : PASS
+  return SPEAKS_FOR_OTHERS.test(lower) || !TOKEN.test(name) ? DROP : PASS
 })
+
+// What a page of another origin may do here; hop-by-hop names; the gate's own; orders to a web server in front of the gate.
+const SPEAKS_FOR_OTHERS = /^(?:access-control-|proxy-|x-narrowgate-|x-accel-|x-sendfile|x-lighttpd-send|x-reproxy-)/
 
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 const CONTROL = /[\x00-\x08\x0a-\x1f\x7f]/ // eslint-disable-line no-control-regex

@@ -14,6 +14,9 @@ const CONNECTION = 4
 const TRANSFER_ENCODING = 8
 const CONTENT_LENGTH = 16
 const ACCEPT_ENCODING = 32
+const HOST = 64
+const EXPECT = 128
+const UPGRADE = 256
 
 interface Meaning { readonly kind: number, readonly bit: number }
 
@@ -32,11 +35,13 @@ const REQUEST_HEADERS: ReadonlyMap<string, Meaning> = new Map([
   ['x-okta-retry-for', FORWARD],
   ['x-okta-retry-count', FORWARD],
   ['oktaaccessgateway-agent', FORWARD],
-  ['host', ONCE],
+  ['host', ONCE | HOST],
   ['authorization', ONCE],
   ['content-length', ONCE | CONTENT_LENGTH],
   ['transfer-encoding', ONCE | TRANSFER_ENCODING],
   ['te', ONCE],
+  ['expect', ONCE | EXPECT],
+  ['upgrade', UPGRADE],
   ['connection', CONNECTION]
 ].map(([name, kind], index) => [name as string, { kind: kind as number, bit: 1 << index }] as const))
 
@@ -46,12 +51,15 @@ const MALFORMED: Meaning = { kind: 0, bit: 0 }
 /** Of a name in the case in which it came. */
 const meaningOf = remembered((name): Meaning => REQUEST_HEADERS.get(name.toLowerCase()) ?? (NAME.test(name) ? OTHER : MALFORMED))
 const OUTSIDE_TEXT = /[^\x20-\x7e]/
+/** RFC 9110 section 7.2: a host, which may be empty, and a port. It decides nothing here; what is none is refused (RFC 9112 section 3.2). */
+const AUTHORITY = /^(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~%!$&'()*+,;=]*)(?::\d*)?$/
 
 /**
  * Judges the header lines of a request as they arrived, before anything looks at them: names outside
  * [A-Za-z0-9-] (the underscore too), control characters and obs-text in values, repeated lines of the headers that
  * decide framing, identity or media type, any Transfer-Encoding but exactly `chunked`, Transfer-Encoding beside
- * Content-Length (RFC 9112 section 6.1), a Connection that names a header the gate needs, and more than 100 lines.
+ * Content-Length (RFC 9112 section 6.1), a Connection that names a header the gate needs, an upgrade, an Expect other
+ * than 100-continue, a Host that is no host, and more than 100 lines.
  *
  * @param rawHeaders node's IncomingMessage.rawHeaders: name, value, name, value …
  * @param method when given, GET and HEAD with a body are refused too
@@ -64,6 +72,8 @@ export function checkRequestHeaders (rawHeaders: readonly string[], method?: str
   let seen = 0
   let kinds = 0
   let length: string | undefined
+  // Node's parser overlooks an upgrade whose option has a tab behind it.
+  let upgrades = false
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const value = rawHeaders[i + 1]!
     if (OUTSIDE_TEXT.test(value)) return reject('bad_header', { causes: ['a header value holds a character outside printable ASCII'] })
@@ -78,10 +88,16 @@ export function checkRequestHeaders (rawHeaders: readonly string[], method?: str
     if ((kind & TRANSFER_ENCODING) !== 0 && value.toLowerCase() !== 'chunked') {
       return reject('bad_framing', { causes: ['the only Transfer-Encoding that is accepted is chunked'] })
     }
-    if ((kind & CONNECTION) !== 0 && namesNeededHeader(value)) {
-      return reject('bad_header', { causes: ['Connection names a header that belongs to the request itself'] })
+    if ((kind & HOST) !== 0 && !AUTHORITY.test(value)) return reject('bad_header', { causes: ['Host is not a host and a port'] })
+    // Node answers 100 whenever the words stand anywhere in the value.
+    if ((kind & EXPECT) !== 0 && value.toLowerCase() !== '100-continue') return reject('bad_header', { causes: ['the only expectation that is met is 100-continue'] })
+    if ((kind & CONNECTION) !== 0 && !isPlainConnection(value)) {
+      const named = optionsOf(value)
+      if (named.some(isNeeded)) return reject('bad_header', { causes: ['Connection names a header that belongs to the request itself'] })
+      upgrades ||= named.includes('upgrade')
     }
   }
+  if (upgrades && (kinds & UPGRADE) !== 0) return reject('bad_framing', { causes: ['no upgrade to another protocol is offered'] })
   return checkFraming(kinds, length, method)
 }
 
@@ -101,13 +117,19 @@ function checkFraming (kinds: number, length: string | undefined, method: string
   return undefined
 }
 
+/** What nearly every client sends. */
+function isPlainConnection (value: string): boolean {
+  return value === 'keep-alive' || value === 'close' || value === 'Keep-Alive'
+}
+
+function optionsOf (value: string): readonly string[] {
+  return value.split(',').map(option => option.trim().toLowerCase())
+}
+
 /** `Connection: content-type` would have a proxy drop what was judged (GHSA-gwhp-pf74-vj37 is of that kind). */
-function namesNeededHeader (value: string): boolean {
-  if (value === 'keep-alive' || value === 'close' || value === 'Keep-Alive') return false
-  return value.split(',').some(option => {
-    const kind = REQUEST_HEADERS.get(option.trim().toLowerCase())?.kind
-    return kind !== undefined && (kind & (FORWARD | CONTENT_LENGTH | TRANSFER_ENCODING)) !== 0
-  })
+function isNeeded (name: string): boolean {
+  const kind = REQUEST_HEADERS.get(name)?.kind
+  return kind !== undefined && (kind & (FORWARD | CONTENT_LENGTH | TRANSFER_ENCODING)) !== 0
 }
 
 /**

@@ -2,6 +2,7 @@ import t from 'tap'
 import fc from 'fast-check'
 import { createLines, type Bounds, type Target } from '../../src/audit/lines.js'
 import { createAuditLog } from '../../src/audit/log.js'
+import { createOcsfLines } from '../../src/audit/ocsf.js'
 import { createPlainLines } from '../../src/audit/plain.js'
 import { someEvent } from './events.js'
 
@@ -36,6 +37,16 @@ t.test('whatever a client sends, an event is one line of JSON that says the same
     const read = JSON.parse(line)
     return line.indexOf('\n') === line.length - 1 && read.path === path && read.detail === detail
   })))
+})
+
+t.test('names that clients chose neither drive a terminal nor turn or hide the text around them', async t => {
+  const names = ['\x7f', '\x9b31m', '\x85', '\u202egnp', '\u2066x\u2069', '\u200b', '\ufeff', '\u00ad', '\u2028', '\u{e0041}', 'Zo\u00eb \u65e5\u672c \u{1f600}']
+  for (const lines of [createPlainLines(), createOcsfLines({ version: '1', gate: 'g' })]) {
+    const line = lines(someEvent({ queryNames: names, detail: names.join('') }))
+    t.notMatch(line.trimEnd(), /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u, 'nothing that is not to be seen')
+    t.match(line, /Zo\u00eb \u65e5\u672c \u{1f600}/u, 'what is to be read stays as it is')
+    t.ok(JSON.stringify(JSON.parse(line)).includes(JSON.stringify(names.join(''))), 'the same text')
+  }
 })
 
 /** A target that obeys a script, under a clock and an event loop of the test's own. */

@@ -4,6 +4,7 @@ import { newKey } from '../../src/clients/api-key.js'
 import { rejections } from '../../src/domain/rejection.js'
 import { Outbox } from '../../src/server/outbox.js'
 import { AUTHN_TOKEN, client, request, startRig, startStub, UPSTREAM_TOKEN, type AuditLine } from '../support/gate.js'
+import { RawClient } from '../support/raw-client.js'
 
 const second = newKey(randomBytes)
 const old = newKey(randomBytes)
@@ -292,6 +293,19 @@ t.test('nothing secret stands in any log line, audit event, metric or answer', a
   t.match(metrics, /narrowgate_requests_total\{client="app",operation="listUsers",decision="allowed",reason=""\} \d+/)
   t.match(metrics, /narrowgate_requests_total\{client="app",operation="deleteUser",decision="refused",reason="deny"\} 1\n/)
   t.match(metrics, /narrowgate_gate_seconds_count [1-9]/)
+})
+
+t.test('the admin listener on this machine is no web page\'s to read', async t => {
+  const { port } = new URL(rig.adminUrl)
+  const asked = async (host: string): Promise<number | undefined> => {
+    const connection = await RawClient.connect(Number(port))
+    connection.send(`GET /metrics HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`)
+    const answer = await connection.answer()
+    connection.destroy()
+    return answer?.status
+  }
+  for (const host of ['127.0.0.1', `127.0.0.1:${port}`, `localhost:${port}`, 'LOCALHOST', '[::1]:9', 'gate.localhost']) t.equal(await asked(host), 200, host)
+  for (const host of ['evil.example', `evil.example:${port}`, 'localhost.evil.example', '127.0.0.1.evil.example', '127.0.0.1@evil.example', 'evil-localhost', '']) t.equal(await asked(host), 421, host)
 })
 
 t.test('every refusal of the catalogue has Okta\'s shape', async t => {

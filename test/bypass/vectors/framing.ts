@@ -31,6 +31,10 @@ export const framing: readonly Vector[] = [
   ...['Content-Length: 31\r\nContent-Length: 31', 'Content-Length: 31\r\nContent-Length: 0', 'Content-Length: 0\r\nContent-Length: 31', 'Content-Length : 31', 'Content_Length: 31', 'Content-Length:\r\n 31', 'Content-Length: 31\x00']
     .map(line => smuggle(JSON.stringify(line), post(line) + JSON_BODY)),
   ...['xyz', '-1', '+1f', '0x1f', '1f ;x', ' 1f', '', 'fffffffffffffffff', '1f\n', '1g'].map(size => smuggle(`a chunk size of ${JSON.stringify(size)}`, `${post('Transfer-Encoding: chunked')}${size}\r\n${JSON_BODY}\r\n0\r\n\r\n`)),
+  // A name that some server takes for another one: for it, the next request is a body.
+  ...['Content_Length', 'content_length', 'Content.Length', '~Content-Length', "'Content-Length", 'Content+Length'].map(name => smuggle(`${name} before a request of that size`, post(`${name}: 130`))),
+  smuggle('chunked in HTTP/1.0', post('Transfer-Encoding: chunked').replace('HTTP/1.1', 'HTTP/1.0') + CHUNKED),
+  smuggle('chunked in HTTP/1.0 that is to be kept alive', post('Connection: keep-alive', 'Transfer-Encoding: chunked').replace('HTTP/1.1', 'HTTP/1.0') + CHUNKED),
   smuggle('a chunk that goes on behind its size', `${post('Transfer-Encoding: chunked')}5\r\n${JSON_BODY}\r\n0\r\n\r\n`),
   smuggle('a chunk extension with a bare LF', `${post('Transfer-Encoding: chunked')}${JSON_BODY.length.toString(16)};\n${JSON_BODY}\r\n0\r\n\r\n`),
   smuggle('a last chunk without its end', `${post('Transfer-Encoding: chunked')}${chunk(JSON_BODY)}0\r\nX`),

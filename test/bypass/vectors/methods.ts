@@ -19,5 +19,6 @@ export const methods: readonly Vector[] = [
   { name: 'CONNECT of a path', bytes: `CONNECT ${USER} HTTP/1.1\r\nHost: gate\r\n${AUTH}\r\n\r\n` },
   { name: 'CONNECT and a request behind it', bytes: `CONNECT gate:80 HTTP/1.1\r\nHost: gate:80\r\n\r\n${http(`DELETE ${USER}`)}` },
   ...['websocket', 'h2c', 'TLS/1.0', 'HTTP/2.0', 'foo', ''].map(protocol => ({ name: `an upgrade to ${protocol}`, bytes: http(`GET ${USER}`, ['Connection: Upgrade', `Upgrade: ${protocol === '' ? 'a,b' : protocol}`]) + http(`DELETE ${USER}`) })),
+  ...['Upgrade\t', '\tupgrade', 'keep-alive,\tUpgrade', 'UPGRADE', ',upgrade,'].map(option => ({ name: `an upgrade by ${JSON.stringify(option)}`, bytes: http(`GET ${USER}`, [`Connection: ${option}`, 'Upgrade: h2c']) + http(`GET ${USER}`) })),
   { name: 'an upgrade to h2c with its settings', bytes: http(`GET ${USER}`, ['Connection: Upgrade, HTTP2-Settings', 'Upgrade: h2c', 'HTTP2-Settings: AAMAAABk']) }
 ]

@@ -8,7 +8,7 @@ const ok = (...headers: string[]): string => `HTTP/1.1 200 OK\r\n${headers.map(l
 
 /** Bytes that a broken or hostile server answers with. The client gets a whole answer without them, a 502, or no answer: never half of one that looks whole, and the gate lives on. */
 export const responses: readonly Vector[] = [
-  ...['Set-Cookie: sid=CANARY', 'Set-Cookie2: CANARY', 'Trailer: CANARY', 'Alt-Svc: h3=":443"; x=CANARY', 'Clear-Site-Data: "CANARY"', 'Access-Control-Allow-Origin: CANARY', 'Access-Control-Allow-Credentials: CANARY', 'Proxy-Authenticate: CANARY', 'Proxy-Connection: CANARY', 'Keep-Alive: timeout=9, CANARY', 'Upgrade: CANARY', 'TE: CANARY', 'DPoP-Nonce: CANARY', 'Connection: x-canary\r\nX-Canary: CANARY']
+  ...['Set-Cookie: sid=CANARY', 'Set-Cookie2: CANARY', 'Trailer: CANARY', 'Alt-Svc: h3=":443"; x=CANARY', 'Clear-Site-Data: "CANARY"', 'Access-Control-Allow-Origin: CANARY', 'Access-Control-Allow-Credentials: CANARY', 'Proxy-Authenticate: CANARY', 'Proxy-Connection: CANARY', 'Keep-Alive: timeout=9, CANARY', 'Upgrade: CANARY', 'TE: CANARY', 'DPoP-Nonce: CANARY', 'X-Narrowgate-Request-Id: CANARY', 'X-Accel-Redirect: /CANARY', 'X-Accel-Buffering: CANARY', 'X-Sendfile: /CANARY', 'Refresh: 0; url=https://evil.example/CANARY', 'Connection: x-canary\r\nX-Canary: CANARY']
     .map(line => answer(`dropped: ${line}`, ok(line), [200], 'CANARY')),
   answer('a Link to the org', ok('Link: <http://{upstream}/api/v1/users?after=1>; rel="next"'), [200], '{upstream}'),
   answer('a Location at the org', ok('Location: http://{upstream}/api/v1/users/00u2'), [200], '{upstream}'),

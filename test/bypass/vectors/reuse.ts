@@ -1,4 +1,4 @@
-import { http, USER, type Vector } from './vector.js'
+import { AUTH, http, USER, type Vector } from './vector.js'
 
 const GET = `GET ${USER}`
 const anonymous = (line: string): string => `${line} HTTP/1.1\r\nHost: gate\r\n\r\n`
@@ -20,6 +20,10 @@ export const reuse: readonly Vector[] = [
   { name: 'behind Connection: close nothing is read', bytes: closing + DELETED, arrives: [GET], answers: [] },
   { name: 'behind Connection: close an allowed one is not read either', bytes: closing + http(`${GET}/groups`), arrives: [GET], answers: [] },
   { name: 'behind HTTP/1.0 nothing is read', bytes: http(GET).replace('HTTP/1.1', 'HTTP/1.0') + DELETED, arrives: [GET], answers: [] },
+  { name: 'behind HTTP/1.0 that asks to be kept alive nothing is read', bytes: http(GET, ['Connection: keep-alive']).replace('HTTP/1.1', 'HTTP/1.0') + http(`${GET}/groups`), arrives: [GET], answers: [200] },
+  ...['X_A: 1', 'X.A: 1', 'X: \xe9', 'Host: other', 'Host: a/b', AUTH, 'Connection: accept', 'Expect: 100-continue, x'].map(line => ({ name: `behind a head that is refused nothing is read: ${line}`, bytes: http(GET, [line]) + http(`${GET}/groups`) })),
+  { name: 'behind a head without Host nothing is read', bytes: `${GET} HTTP/1.1\r\n${AUTH}\r\n\r\n${http(GET)}` },
+  { name: 'behind another version nothing is read', bytes: http(GET).replace('HTTP/1.1', 'HTTP/2.0') + http(GET) },
   { name: 'behind bad framing nothing is read', bytes: http(`POST ${USER}`, ['Transfer-Encoding: cow']) + http(GET) },
   { name: 'behind a bad target the next is judged by itself', bytes: http(`${GET}/..`) + http(GET), arrives: [GET], answers: [400, 200] },
   { name: 'a body that holds a request', bytes: http(`POST ${USER}`, ['Content-Type: application/json'], inner(DELETED)) + http(GET), arrives: [GET], answers: [400, 200] },

@@ -7,16 +7,22 @@ import { anyBytes, type FuzzTarget } from '../target.js'
 
 /** docs/upstreams.md and security.md "Must do" 7, written down once more: what may reach Okta of a client's headers. */
 const MAY_PASS = /^(?:accept|accept-language|accept-encoding|content-type|content-encoding|if-match|if-none-match|if-modified-since|prefer|user-agent|x-okta-user-agent-extended|x-okta-retry-for|x-okta-retry-count|oktaaccessgateway-agent)$/i
-const ONCE = ['host', 'authorization', 'content-length', 'content-type', 'content-encoding', 'transfer-encoding', 'te']
+const ONCE = ['host', 'authorization', 'content-length', 'content-type', 'content-encoding', 'transfer-encoding', 'te', 'expect']
 
 const NAMES = ['Host', 'host', 'Authorization', 'Cookie', 'Connection', 'Content-Length', 'content-length', 'Content-Type', 'Content-Encoding', 'Transfer-Encoding', 'TE', 'Trailer', 'Expect', 'Upgrade', 'DPoP', 'Client-Cert', 'X-Forwarded-For', 'X-HTTP-Method-Override', 'X_Forwarded_For', 'Accept', 'accept', 'Accept-Encoding', 'User-Agent', 'If-Match', 'Prefer', 'X-Okta-User-Agent-Extended', 'X-Okta-Retry-For', 'constructor', '__proto__', 'toString', '', ' Host', 'Host ', 'a:b', 'Proxy-Authorization', 'Forwarded', 'X-Device-Fingerprint', 'OktaAccessGateway-Agent', 'HOST\0', 'K', '\u017fost']
-const VALUES = ['', 'x', 'gate', '0', '5', '00', '+5', '5, 5', 'chunked', 'Chunked', 'gzip, chunked', 'chunked,', 'identity', 'keep-alive', 'close', 'close, authorization', 'Accept', ' content-type ', 'te', 'SSWS 00key', 'application/json', 'a\r\nb: c', '\0', '\t', '\x80', 'x'.repeat(300), ',,,', 'Content-Length']
+const VALUES = ['', 'x', 'gate', '0', '5', '00', '+5', '5, 5', 'chunked', 'Chunked', 'gzip, chunked', 'chunked,', 'identity', 'keep-alive', 'close', 'close, authorization', 'Accept', ' content-type ', 'te', 'upgrade', 'keep-alive, Upgrade', 'h2c', '100-continue', '100-Continue', '100-continue, x', 'gate:1', '[::1]:8443', '[::1', 'a@b', 'a/b', '[x]', 'a:b', '{}', 'SSWS 00key', 'application/json', 'a\r\nb: c', '\0', '\t', '\x80', 'x'.repeat(300), ',,,', 'Content-Length']
 
 const line = fc.tuple(fc.constantFrom(...NAMES), fc.constantFrom(...VALUES)).map(([name, value]) => `${name}\x01${value}`)
 
 function linesOf (input: string): { method: string, raw: string[] } {
   const [method = '', ...lines] = input.split('\x02')
   return { method, raw: lines.flatMap(each => { const at = each.indexOf('\x01'); return at < 0 ? [each, ''] : [each.slice(0, at), each.slice(at + 1)] }) }
+}
+
+/** RFC 3986 section 3.2 without user info: no delimiter but the port's colon, and brackets around an address alone. */
+function isHost (value: string): boolean {
+  const [, address, name = '', port] = /^(?:\[([^\]]*)\]|([^:]*))(?::(.*))?$/.exec(value) ?? [undefined, undefined, ' ']
+  return !/[/?#@[\]\\ "<>^`{|}]/.test(name) && (address === undefined || /^[\da-f:.]+$/i.test(address)) && /^\d*$/.test(port ?? '')
 }
 
 export const headers: FuzzTarget = {
@@ -42,13 +48,16 @@ export const headers: FuzzTarget = {
     const bodyless = (method !== 'GET' && method !== 'HEAD') || (of('transfer-encoding').length === 0 && of('content-length').every(value => /^0+$/.test(value)))
     const nominated = of('connection').flatMap(value => value.split(',').map(each => each.trim().toLowerCase()))
     const kept = nominated.every(name => !MAY_PASS.test(name) && name !== 'content-length' && name !== 'transfer-encoding')
-    const acceptable = sound && framed && single && bodyless && kept
+    const switched = nominated.includes('upgrade') && of('upgrade').length > 0
+    const expected100 = of('expect').every(value => value.toLowerCase() === '100-continue')
+    const hosted = of('host').every(isHost)
+    const acceptable = sound && framed && single && bodyless && kept && !switched && expected100 && hosted
     if (isRejection(refusal)) {
       for (const cause of refusal.causes) assert.match(cause, /^[\x20-\x7e]{1,140}$/, 'a cause quotes bytes')
       assert.ok(!acceptable, `an honest request is refused: ${refusal.code} ${refusal.causes.join()}`)
       return
     }
-    assert.ok(acceptable, `accepted: ${JSON.stringify({ sound, framed, single, bodyless, kept })}`)
+    assert.ok(acceptable, `accepted: ${JSON.stringify({ sound, framed, single, bodyless, kept, switched, expected100, hosted })}`)
     for (const identity of [false, true]) {
       const sent = forwardedHeaders(raw, identity)
       const expected = names.flatMap((name, i) => MAY_PASS.test(name) && !(identity && name === 'accept-encoding') ? [raw[i * 2]!, values[i]!] : [])
