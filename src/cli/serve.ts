@@ -1,11 +1,11 @@
 import cluster from 'node:cluster'
 import closeWithGrace from 'close-with-grace'
-import { pino } from 'pino'
 import { formatProblem } from '../domain/problem.js'
 import { excerpt } from '../policy/excerpt.js'
 import { DRAIN_MS } from '../server/gate.js'
 import { startGate } from '../server/start.js'
 import { LoadFault } from '../server/usable.js'
+import { operatorsLog } from './operators-log.js'
 
 /**
  * `narrowgate serve`: runs the gate until SIGTERM or SIGINT, then drains. The operators' log goes to stderr, so that
@@ -14,7 +14,7 @@ import { LoadFault } from '../server/usable.js'
 export async function serve (options: { config: string }): Promise<number> {
   // Where the configuration asks for several processes, each is this command again.
   if (cluster.isWorker) return await import('./serve-worker.js').then(async ({ serveWorker }) => await serveWorker(options))
-  const log = pino({ level: process.env['NARROWGATE_LOG_LEVEL'] ?? 'info', base: null }, pino.destination({ dest: 2, sync: true }))
+  const log = operatorsLog(null)
   const usual = log.level
   let gate
   try {

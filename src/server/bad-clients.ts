@@ -34,8 +34,8 @@ export function listenForBadClients (server: Server, road: Road, log: Logger): v
   })
   server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: Socket) => {
     log.debug({ code: error.code }, 'a TLS handshake failed')
-    // Who merely left has said nothing wrong: balancers look in like that.
-    if (error.code !== 'ECONNRESET') noRequest(road, socket.remoteAddress, reject('bad_framing', { detail: `TLS: ${error.code}` }))
+    // Who merely left, or never said a word, has said nothing wrong: balancers look in like that.
+    if (error.code !== 'ECONNRESET' && (error.code !== 'ERR_TLS_HANDSHAKE_TIMEOUT' || socket.bytesRead > 0)) noRequest(road, socket.remoteAddress, reject('bad_framing', { detail: `TLS: ${error.code}` }))
   })
   server.on('drop', ({ remoteAddress, id }: { remoteAddress?: string, id?: string } = {}) => {
     noRequest(road, remoteAddress, reject('overloaded', { detail: 'a connection too many: closed before it could ask for anything' }), id)

@@ -67,10 +67,27 @@ export function hadLast (socket: Duplex): boolean {
  */
 export function trackUnused (server: Server, tls: boolean): () => void {
   const unused = new Set<Socket>()
-  server.on(tls ? 'secureConnection' : 'connection', (socket: Socket) => {
+  const keep = (socket: Socket): void => {
     unused.add(socket)
     socket.once('close', () => { unused.delete(socket) })
-  })
+  }
+  server.on('connection', keep)
+  if (tls) {
+    // Once TLS stands, another object is the connection; the one below it has the same peer.
+    const below = new Map<string, Socket>()
+    const peerOf = ({ remoteAddress, remotePort }: Socket): string => `${remoteAddress} ${remotePort}`
+    server.on('connection', (socket: Socket) => {
+      const peer = peerOf(socket)
+      below.set(peer, socket)
+      socket.once('close', () => { if (below.get(peer) === socket) below.delete(peer) })
+    })
+    server.on('secureConnection', (socket: Socket) => {
+      const peer = peerOf(socket)
+      unused.delete(below.get(peer)!)
+      below.delete(peer)
+      keep(socket)
+    })
+  }
   server.on('request', request => { unused.delete(request.socket) })
   return () => { for (const socket of unused) socket.destroy() }
 }

@@ -32,7 +32,7 @@ export interface ListenerCaps {
 }
 
 /** Node's own limits of the client listener, from security.md ("Must do" 11). A missing Host is refused by judge: node would answer by itself. */
-const PARSER = { maxHeaderSize: 16_384, keepAliveTimeout: 60_000, headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 1000, insecureHTTPParser: false, requireHostHeader: false }
+const PARSER = { maxHeaderSize: 16_384, keepAliveTimeout: 60_000, headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 1000, insecureHTTPParser: false, requireHostHeader: false, keepAlive: true, keepAliveInitialDelay: 30_000 }
 
 /**
  * The client listener: Okta's own paths and nothing else. @fastify/http-proxy mounts the one route; each request is
@@ -55,7 +55,7 @@ export function buildProxy (road: Road, log: Logger, caps: ListenerCaps, tls?: L
     bodyLimit: Number.MAX_SAFE_INTEGER,
     frameworkErrors: (error: unknown, request: FastifyRequest, reply: FastifyReply) => { lost(road, log, error, request, reply) },
     clientErrorHandler: () => {},
-    ...tls === undefined ? { http: PARSER } : { https: { ...PARSER, ...contextOf(tls), ...tls.ca === undefined ? {} : { requestCert: true, rejectUnauthorized: false }, ALPNProtocols: ['http/1.1'] } }
+    ...tls === undefined ? { http: PARSER } : { https: { ...PARSER, handshakeTimeout: PARSER.headersTimeout, ...contextOf(tls), ...tls.ca === undefined ? {} : { requestCert: true, rejectUnauthorized: false }, ALPNProtocols: ['http/1.1'] } }
   }
   const app = fastify(options) as unknown as FastifyInstance
   const server = app.server as HttpServer

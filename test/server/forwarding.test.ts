@@ -214,6 +214,16 @@ t.test('a client that hangs up ends the upstream call, and is one event', async 
   const more = await rig.events(1)
   t.equal(more.length, 1, 'in mid-answer, too')
   t.match(more[0], { outcome: 'aborted' })
+  stub.answer = () => {}
+  const before = stub.closed
+  const third = await rig.open()
+  stub.requests.length = 0
+  third.send(request(LIST, KEY))
+  t.ok(await until(() => stub.requests.length === 1))
+  third.socket.end()
+  t.ok(await until(() => stub.closed > before), 'and who ends only its own direction')
+  t.ok(await third.ends())
+  t.match(await rig.events(1), [{ outcome: 'aborted' }])
 })
 
 t.test('an answer that breaks off never looks whole', async t => {

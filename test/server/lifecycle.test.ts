@@ -1,11 +1,14 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { request as httpsRequest } from 'node:https'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { connect as connectTls } from 'node:tls'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { PatientLines } from '../../src/cli/operators-log.js'
 import { LoadFault } from '../../src/server/usable.js'
 import { client, ENVIRONMENT, later, request, respond, startRig, startStub, until, writeFolder, type Rig } from '../support/gate.js'
 import { RawClient } from '../support/raw-client.js'
@@ -146,6 +149,25 @@ t.test('the clients\' listener speaks TLS, and only HTTP/1.1 over it', async t =
   t.equal(await ask({}), 200)
   t.match(String(await ask({ maxVersion: 'TLSv1.1', minVersion: 'TLSv1.1', ciphers: 'DEFAULT@SECLEVEL=0' })), /^E/, 'no TLS 1.1')
   t.match(await rig.events(1), [{ outcome: 'allowed', client: 'app' }])
+
+  stub.requests.length = 0
+  stub.answer = (_, socket) => { setTimeout(() => { socket.write(respond(200)) }, 300) }
+  const silent = connect({ port: rig.port, host: '127.0.0.1' })
+  const unused = connectTls({ port: rig.port, host: '127.0.0.1', ca: certificate.cert })
+  await Promise.all([once(silent, 'connect'), once(unused, 'secureConnect')])
+  const asked = ask({})
+  t.ok(await until(() => stub.requests.length === 1))
+  if (existsSync('/proc/net/tcp')) {
+    // proc(5): local address, remote address, state (01: established), queues, timer (00: none; 02: keep-alive).
+    const port = rig.port.toString(16).toUpperCase().padStart(4, '0')
+    const timers = [...readFileSync('/proc/net/tcp', 'utf8').matchAll(new RegExp(`^ *\\d+: \\w+:${port} \\w+:\\w+ 01 \\w+:\\w+ (\\w+):`, 'gm'))].map(found => found[1])
+    t.equal(timers.length, 3)
+    t.notOk(timers.includes('00'), 'each connection is asked now and then whether its peer lives')
+  }
+  const [ended] = await Promise.all([Promise.all([once(silent, 'close'), once(unused, 'close')]), rig.gate.drain()])
+  t.equal(ended.length, 2, 'what has brought no request, or not even a handshake, does not hold up the end')
+  t.equal(await asked, 200, 'what is in flight is finished')
+  stub.answer = usual
 })
 
 /** `narrowgate serve` as a process of its own, from the sources, with this process's loaders. */
@@ -214,4 +236,50 @@ t.test('SIGHUP reloads, SIGUSR2 switches the log level, SIGTERM drains: the proc
   stub.answer = usual
   const audit = readFileSync(join(folder, 'audit.jsonl'), 'utf8').trimEnd().split('\n').map(line => JSON.parse(line) as { operation: string, outcome: string })
   t.match(audit.at(-1), { operation: 'listUsers', outcome: 'allowed' }, 'and recorded')
+})
+
+t.test('the operators\' log neither waits nor fails when nobody takes it', async t => {
+  const timers: (() => void)[] = []
+  let taken = ''
+  let room = 20
+  const lines = new PatientLines(bytes => {
+    if (room === 0) throw new Error('EAGAIN')
+    const part = bytes.subarray(0, room)
+    room -= part.length
+    taken += part.toString()
+    return part.length
+  }, run => { timers.push(run) }, lost => `lost ${lost}\n`)
+  lines.write('first line\n')
+  lines.write('second line\n')
+  t.equal(taken, 'first line\nsecond li', 'as much as there is room for')
+  const wide = `${'x'.repeat(9_999)}\n`
+  for (let n = 0; n < 10; n++) lines.write(wide)
+  t.equal(timers.length, 1)
+  room = 5
+  timers.shift()!()
+  room = 100_000
+  timers.shift()!()
+  t.equal(taken, `first line\nsecond line\n${wide.repeat(6)}lost 4\n`, 'whole lines in order, and how many are missing')
+  lines.write('third line\n')
+  t.match(taken, /\nthird line\n$/)
+  t.equal(timers.length, 0)
+})
+
+t.test('a full disk under the operators\' log does not end the process', { skip: !existsSync('/dev/full') }, async t => {
+  const { configFile, port } = await writeFolder(t, { org: stub.origin, policies: { 'app.yaml': app.text } })
+  const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url))
+  const child = spawn(process.execPath, [...process.execArgv, main, 'serve', '-c', configFile], { env: { ...process.env, ...ENVIRONMENT }, stdio: ['ignore', 'ignore', openSync('/dev/full', 'w')] })
+  t.teardown(() => { child.kill('SIGKILL') })
+  const ask = async (): Promise<number | undefined> => {
+    const connection = await RawClient.connect(port)
+    connection.send(request(LIST, app.key))
+    const answer = await connection.answer()
+    connection.destroy()
+    return answer?.status
+  }
+  t.ok(await until(async () => child.exitCode !== null || await ask().catch(() => undefined) === 200, 30_000))
+  t.equal(child.exitCode, null)
+  child.kill('SIGTERM')
+  const [code] = await once(child, 'exit') as [number]
+  t.equal(code, 0)
 })

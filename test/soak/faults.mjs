@@ -4,7 +4,7 @@ import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { fairness } from './faults/fairness.mjs'
 import { endlessBodies, gzipBomb, halfOpen, manySlowReaders, slowReaders } from './faults/memory.mjs'
-import { clockJump, descriptors, drain, reloads } from './faults/process.mjs'
+import { clockJump, descriptors, drain, reloads, stderr } from './faults/process.mjs'
 import { keepAliveRace, slowClients, storm } from './faults/wire.mjs'
 
 const faults = {
@@ -19,6 +19,7 @@ const faults = {
   sigterm: drain,
   reloads,
   descriptors,
+  stderr,
   'clock-jump': clockJump,
   fairness
 }

@@ -102,6 +102,38 @@ export async function descriptors () {
   } finally { await world.close() }
 }
 
+/** Nobody takes the operators' log any more: its reader stands still, or has gone. Reloads of a bad file fill it far beyond what a pipe holds. */
+export async function stderr () {
+  const RELOADS = 300
+  const ends = []
+  for (const kind of ['stands still', 'has gone']) {
+    const world = await startWorld()
+    try {
+      const caller = createCaller(world.port, world.keys.app)
+      const read = world.child.stderr.removeAllListeners('data')
+      if (kind === 'has gone') read.destroy()
+      else read.pause()
+      const answers = []
+      for (let n = 0; n < RELOADS; n++) {
+        world.write('policies/app.yaml', `${policyText('app', world.keys.app)}${'x'.repeat(1000 + n)}: 1\n`)
+        world.child.kill('SIGHUP')
+        answers.push(await caller.call('/api/v1/users/00u1', n % 2 === 1 ? { method: 'POST', body: '{"profile":{"firstName":"Ada"}}' } : {}))
+        await later(30)
+      }
+      caller.close()
+      const begun = performance.now()
+      world.child.kill('SIGTERM')
+      await until(() => world.exit !== undefined, 30_000)
+      ends.push({ kind, answers, code: world.exit?.code, seconds: world.exit === undefined ? Infinity : (world.exit.at - begun) / 1000 })
+    } finally { await world.close() }
+  }
+  return {
+    bound: `${RELOADS} reloads of a bad file, with a reader of stderr that stands still, and one that has gone: every call is answered, SIGTERM ends the gate with 0`,
+    measured: ends.map(({ kind, answers, code, seconds }) => `${kind}: ${JSON.stringify(tally(answers))}, exit ${code} after ${seconds.toFixed(1)} s`).join('; '),
+    good: ends.every(({ answers, code, seconds }) => answers.every(({ status }) => status === 200) && code === 0 && seconds <= 25)
+  }
+}
+
 const FAKETIME = ['/usr/lib', '/usr/local/lib'].flatMap(folder => existsSync(folder) ? [folder, ...readdirSync(folder).map(name => path.join(folder, name))] : [])
   .map(folder => path.join(folder, 'faketime/libfaketimeMT.so.1')).find(existsSync)
 
