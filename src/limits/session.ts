@@ -61,8 +61,8 @@ export class Session {
   constructor (readonly upstream: string, options: SharedOptions, mirror: MemoryStore) {
     this.#options = options
     this.#mirror = mirror
-    const { clock, soon } = options
-    this.#batches = new Batches({ clock, soon, send: async (steps, sentAt) => await this.#send(steps, sentAt), heard: (state, sentAt) => this.#heard(state, sentAt), lost: error => { this.#lose(clock(), error) } })
+    const { clock, soon, later } = options
+    this.#batches = new Batches({ clock, soon, later, send: async (steps, sentAt) => await this.#send(steps, sentAt), heard: (state, sentAt) => this.#heard(state, sentAt), lost: error => { this.#lose(clock(), error) } })
   }
 
   get status (): StoreStatus {
