@@ -4,6 +4,7 @@ import type { Ajv2020, Options } from 'ajv/dist/2020.js'
 import type { CodeOptions } from 'ajv/dist/core.js'
 import type { ValidateFunction } from 'ajv'
 import { formats } from './formats.js'
+import { schemaInParts } from './schema-parts.js'
 import { configSchema } from './schema.js'
 
 /** Ajv is loaded only where it is used: it and its work on the schema are a third of a start. */
@@ -17,12 +18,10 @@ interface Compiled {
   readonly make: (formats: Formats) => ValidateFunction
 }
 
-const FILE = './schema-compiled.cjs'
-
 /** The schema of narrowgate.yaml as a function: the one that was made at the build, or else made now. */
 export function compiledSchema (): ValidateFunction {
   const made = precompiled()
-  return made?.digest === digest() ? made.make(checks()) : createAjv().compile(configSchema)
+  return made?.digest === digest() ? made.make(checks()) : createAjv().compile(schemaInParts())
 }
 
 /** The text of a module that makes the same function without Ajv. */
@@ -35,7 +34,7 @@ exports.digest = '${digest()}'
 exports.make = formats => {
 const module = { exports: {} }
 const exports = module.exports
-${standalone(ajv, ajv.compile(configSchema)).replace(/^"use strict";/, '')}
+${standalone(ajv, ajv.compile(schemaInParts())).replace(/^"use strict";/, '')}
 return module.exports
 }
 `
@@ -43,7 +42,7 @@ return module.exports
 
 function createAjv (code?: CodeOptions): Ajv2020 {
   const { Ajv2020: Ajv } = require('ajv/dist/2020.js') as { Ajv2020: new (options: Options) => Ajv2020 }
-  const ajv = new Ajv({ allErrors: true, strict: true, useDefaults: true, verbose: true, allowUnionTypes: true, code })
+  const ajv = new Ajv({ allErrors: true, strict: true, inlineRefs: false, useDefaults: true, allowUnionTypes: true, code })
   ajv.addVocabulary(['errorMessage', 'reference'])
   for (const [name, check] of Object.entries(checks())) ajv.addFormat(name, check)
   return ajv
@@ -55,7 +54,7 @@ function checks (): Formats {
 
 function precompiled (): Compiled | undefined {
   try {
-    return require(FILE) as Compiled
+    return require('./schema-compiled.cjs') as Compiled
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'MODULE_NOT_FOUND') return undefined
     throw error

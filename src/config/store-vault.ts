@@ -1,5 +1,6 @@
 import { rootCertificates } from 'node:tls'
-import { Agent, request } from 'undici'
+import { Agent } from 'undici'
+import { originAndPath } from '../domain/origin-and-path.js'
 import type { Secret } from '../domain/secret.js'
 import type { LocalReference, VaultConfig } from './config.js'
 import { SOURCE_TIMEOUT_MS, SourceFault, textOf, type SecretSource } from './secret-source.js'
@@ -33,8 +34,8 @@ export function openVault ({ address, namespace, ca, auth }: VaultConfig, local:
       ...token === undefined ? {} : { 'x-vault-token': token },
       ...body === undefined ? {} : { 'content-type': 'application/json' }
     }
-    const options = { method, dispatcher: agent, headers, body: body === undefined ? undefined : JSON.stringify(body), headersTimeout: SOURCE_TIMEOUT_MS, bodyTimeout: SOURCE_TIMEOUT_MS, signal: AbortSignal.timeout(SOURCE_TIMEOUT_MS) }
-    const answer = await request(`${address}/v1/${path}`, options).catch((error: unknown) => { throw new SourceFault(`Vault cannot be reached (${String((error as { code?: unknown }).code ?? 'no answer')})`) })
+    const options = { method, headers, body: body === undefined ? undefined : JSON.stringify(body), headersTimeout: SOURCE_TIMEOUT_MS, bodyTimeout: SOURCE_TIMEOUT_MS, signal: AbortSignal.timeout(SOURCE_TIMEOUT_MS) }
+    const answer = await agent.request({ ...originAndPath(`${address}/v1/${path}`), ...options }).catch((error: unknown) => { throw new SourceFault(`Vault cannot be reached (${String((error as { code?: unknown }).code ?? 'no answer')})`) })
     return { status: answer.statusCode, json: parse(await readBody(answer.body)) }
   }
 

@@ -3,6 +3,7 @@ import type { Problem } from '../domain/problem.js'
 import { formats } from './formats.js'
 import { nearest } from './nearest.js'
 import { compiledSchema } from './schema-code.js'
+import { schemaOf, type SchemaPart } from './schema-parts.js'
 import type { ConfigYaml, Path } from './yaml.js'
 
 const LITERAL = {
@@ -15,14 +16,6 @@ const TYPE_WORDS: Readonly<Record<string, string>> = {
 /** What may be repeated of an unknown key: a misspelt word, not a secret that lost its place. */
 const WORD = /^[A-Za-z]{1,24}$/
 
-/** The part of a schema that messages are made of. */
-interface MessageSchema {
-  errorMessage?: string
-  reference?: boolean
-  format?: string
-  properties?: Record<string, unknown>
-  patternProperties?: Record<string, unknown>
-}
 interface Said { path: Path, what: 'value' | 'key', message: string, hint?: string }
 
 /** Checks a value against the schema, fills in its defaults, and returns everything that is wrong. */
@@ -34,7 +27,7 @@ export function createValidate (validate: ValidateFunction = compiledSchema()): 
     if (validate(yaml.value)) return []
     const errors = validate.errors ?? []
     const branch = errors.some(isOfStore)
-    const problems = errors.filter(error => isMeant(error) ? !(branch && error.instancePath === STORE) : isOfStore(error)).map(describe)
+    const problems = errors.filter(error => isMeant(error) ? !(branch && error.instancePath === STORE) : isOfStore(error)).map(error => describe(error, yaml.value))
       .map(({ path, what, message, hint }) => yaml.problem(path, message, { hint, what }))
     return unique(problems)
   }
@@ -52,24 +45,25 @@ function isOfStore (error: ErrorObject): boolean {
   return error.keyword !== 'propertyNames' && error.instancePath.startsWith(`${STORE}/redis`)
 }
 
-function describe (error: ErrorObject): Said {
+function describe (error: ErrorObject, root: unknown): Said {
   const path = pathOf(error.instancePath)
-  const schema = error.parentSchema as MessageSchema
-  if (schema.reference === true) return { path, what: 'value', ...describeReference(error, schema) }
+  const schema = schemaOf(error, path)
+  const value = valueAt(root, path)
+  if (schema.reference === true) return { path, what: 'value', ...describeReference(error, schema, value) }
   switch (error.keyword) {
     case 'required': return describeMissing(path, String(error.params['missingProperty']))
     case 'additionalProperties': return describeUnknown(path, String(error.params['additionalProperty']), schema)
     case 'format': return error.propertyName === undefined
-      ? { path, what: 'value', ...describeFormat(schema, error.data) }
+      ? { path, what: 'value', ...describeFormat(schema, value) }
       : { path: [...path, error.propertyName], what: 'key', ...describeFormat({ format: String(error.params['format']) }, error.propertyName) }
-    case 'type': return { path, what: 'value', ...describeType(error, schema) }
+    case 'type': return { path, what: 'value', ...describeType(error, schema, value) }
     default: return { path, what: 'value', message: schema.errorMessage ?? `is not accepted (${error.keyword})` }
   }
 }
 
 /** Whatever stands where a reference belongs may be the secret itself. */
-function describeReference (error: ErrorObject, schema: MessageSchema): { message: string, hint?: string } {
-  const isText = error.keyword === 'type' && ['string', 'number', 'boolean'].includes(typeof error.data)
+function describeReference (error: ErrorObject, schema: SchemaPart, value: unknown): { message: string, hint?: string } {
+  const isText = error.keyword === 'type' && ['string', 'number', 'boolean'].includes(typeof value)
   return isText ? LITERAL : { message: schema.errorMessage ?? LITERAL.message }
 }
 
@@ -83,7 +77,7 @@ function describeMissing (path: Path, name: string): Said {
   }
 }
 
-function describeUnknown (path: Path, key: string, schema: MessageSchema): Said {
+function describeUnknown (path: Path, key: string, schema: SchemaPart): Said {
   const where = { path: [...path, key], what: 'key' as const }
   if (schema.patternProperties !== undefined && schema.errorMessage !== undefined) return { ...where, message: schema.errorMessage }
   const known = Object.keys(schema.properties ?? {})
@@ -95,13 +89,13 @@ function describeUnknown (path: Path, key: string, schema: MessageSchema): Said 
   }
 }
 
-function describeFormat (schema: MessageSchema, value: unknown): { message: string, hint?: string } {
+function describeFormat (schema: SchemaPart, value: unknown): { message: string, hint?: string } {
   return formats.get(schema.format ?? '')?.(String(value)) ?? { message: schema.errorMessage ?? 'must be text', hint: 'put it in quotes' }
 }
 
-function describeType (error: ErrorObject, schema: MessageSchema): { message: string, hint?: string } {
+function describeType (error: ErrorObject, schema: SchemaPart, value: unknown): { message: string, hint?: string } {
   const wanted = String(error.params['type'])
-  if (schema.format !== undefined && ['number', 'boolean'].includes(typeof error.data)) return describeFormat(schema, error.data)
+  if (schema.format !== undefined && ['number', 'boolean'].includes(typeof value)) return describeFormat(schema, value)
   if (schema.properties !== undefined && Object.hasOwn(schema.properties, 'value')) return LITERAL
   return { message: schema.errorMessage ?? TYPE_WORDS[wanted] ?? `must be ${wanted}` }
 }
@@ -109,6 +103,10 @@ function describeType (error: ErrorObject, schema: MessageSchema): { message: st
 /** JSON Pointer (RFC 6901) → path. An index is a number where the parent is a list; locate() takes either. */
 function pathOf (pointer: string): Path {
   return pointer === '' ? [] : pointer.slice(1).split('/').map(step => step.replaceAll('~1', '/').replaceAll('~0', '~'))
+}
+
+function valueAt (root: unknown, path: Path): unknown {
+  return path.reduce((value: unknown, step) => (value as Record<string, unknown> | undefined)?.[step], root)
 }
 
 function unique (problems: readonly Problem[]): Problem[] {
