@@ -1,5 +1,6 @@
 import fastify, { type FastifyInstance } from 'fastify'
 import type { Registry } from 'prom-client'
+import { noSchemas } from './no-schemas.js'
 
 /** What the admin listener says about the gate. */
 export interface Readiness {
@@ -20,7 +21,7 @@ const OWN_NAME = /^(?:\d+\.\d+\.\d+\.\d+|\[[\da-f:.]+\]|(?:[\w-]+\.)*localhost)(
  *   was made to lead here (DNS rebinding), and which could read the answers in the browser of who works on this machine
  */
 export function buildAdmin (readiness: () => Readiness | Promise<Readiness>, registry: Pick<Registry, 'contentType' | 'metrics'>, limits: () => Promise<object>, local: boolean): FastifyInstance {
-  const app = fastify({ logger: false, forceCloseConnections: true, exposeHeadRoutes: true })
+  const app = fastify({ logger: false, schemaController: noSchemas, forceCloseConnections: true, exposeHeadRoutes: true })
   app.addHook('onSend', async (_request, reply) => {
     reply.header('cache-control', 'no-store').header('x-content-type-options', 'nosniff')
   })

@@ -12,6 +12,7 @@ import { capConnections } from './connection-caps.js'
 import { hadLast, isClosing, noteArriving, noteLast } from './connection.js'
 import { affordable } from './descriptors.js'
 import { contextOf, type ListenerTls } from './listener-tls.js'
+import { noSchemas } from './no-schemas.js'
 import type { Road } from './road.js'
 import { recordEvent } from './record.js'
 import { refuse } from './refuse.js'
@@ -42,6 +43,7 @@ const PARSER = { maxHeaderSize: 16_384, keepAliveTimeout: 60_000, headersTimeout
 export function buildProxy (road: Road, log: Logger, caps: ListenerCaps, tls?: ListenerTls): FastifyInstance {
   const options: Record<string, unknown> = {
     logger: false,
+    schemaController: noSchemas,
     // Every target reaches the one route unread by the router: what is judged is the raw request line.
     rewriteUrl: () => '/',
     genReqId: () => '',
