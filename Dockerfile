@@ -6,7 +6,7 @@ COPY package.json package-lock.json .npmrc ./
 RUN npm ci --ignore-scripts
 COPY tsconfig.json tsconfig.build.json ./
 COPY src ./src
-COPY deploy/precompile.mjs ./deploy/
+COPY deploy/precompile.mjs deploy/bundle.mjs deploy/undici.cjs ./deploy/
 RUN npm run build && npm prune --omit=dev --ignore-scripts
 
 # Run: Node, the runtime tree and the compiled program. Nothing is written but to mounted paths,

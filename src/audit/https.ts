@@ -1,6 +1,7 @@
 import { promisify } from 'node:util'
 import { gzip } from 'node:zlib'
-import { Agent, request } from 'undici'
+import { Agent } from 'undici'
+import { originAndPath } from '../domain/origin-and-path.js'
 import { SendFault, type Sender } from './deliver.js'
 import type { MakePayload } from './payloads.js'
 
@@ -22,8 +23,8 @@ export function httpsSender (url: string, payload: MakePayload, ca?: string, ref
   return {
     async send (lines) {
       const { body, headers } = payload(lines, Date.now())
-      const { statusCode, body: answer } = await request(url, {
-        dispatcher: agent,
+      const { statusCode, body: answer } = await agent.request({
+        ...originAndPath(url),
         method: 'POST',
         headers: { ...headers, 'content-encoding': 'gzip', 'user-agent': 'narrowgate' },
         body: await compress(body),

@@ -1,6 +1,7 @@
 import { lookup as resolve } from 'node:dns'
 import { isIP } from 'node:net'
-import { Agent, request } from 'undici'
+import { Agent } from 'undici'
+import { originAndPath } from '../domain/origin-and-path.js'
 import { isPrivateAddress } from './private-address.js'
 import { readKeySet, type PublicKey } from './public-key.js'
 import type { FetchKeys } from './issuer-keys.js'
@@ -37,7 +38,7 @@ export function fetchIssuerKeys ({ issuer, jwksUrl, allowPrivateNetwork, ca }: I
     if (!allowPrivateNetwork && isIP(address) !== 0 && isPrivateAddress(address)) throw new Error('the address is private')
     if (protocol !== 'https:' && !(protocol === 'http:' && allowPrivateNetwork)) throw new Error('the URL is not https')
     const signal = AbortSignal.timeout(TIMEOUT_MS)
-    const answer = await request(url, { dispatcher: agent, signal, headers: { accept: 'application/json' }, headersTimeout: TIMEOUT_MS, bodyTimeout: TIMEOUT_MS })
+    const answer = await agent.request({ ...originAndPath(url), method: 'GET', signal, headers: { accept: 'application/json' }, headersTimeout: TIMEOUT_MS, bodyTimeout: TIMEOUT_MS })
     answer.body.on('error', () => {}) // destroyed on purpose
     if (answer.statusCode !== 200) { answer.body.destroy(); throw new Error(`answered ${answer.statusCode}`) }
     const pieces: Buffer[] = []
