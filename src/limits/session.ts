@@ -77,7 +77,8 @@ export class Session {
   }
 
   reserve (call: LimitCall, now: number): Admission | Promise<Admission> {
-    if (this.#state === 'new') return this.join().then(() => this.reserve(call, this.#options.clock()))
+    // Whatever came of it, nothing is asked for twice: it would go round in one turn of the event loop, for ever.
+    if (this.#state === 'new') return this.join().then(() => this.#state === 'new' ? unknown(this.#options.clock()) : this.reserve(call, this.#options.clock()))
     if (this.#state !== 'open') return this.#alone(call, now)
     return new Promise(resolve => { this.#ask(call, resolve) })
   }
@@ -119,7 +120,8 @@ export class Session {
 
   /** One attempt to join, or to come back. Never rejects. */
   async join (): Promise<void> {
-    if (this.#live) return
+    // What joins is told things already, but is answered only when the join is.
+    if (this.#live && this.#joining === undefined) return
     this.#joining ??= this.#join().finally(() => { this.#joining = undefined })
     await this.#joining
   }

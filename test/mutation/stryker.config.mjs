@@ -14,7 +14,7 @@ export default {
   maxTestRunnerReuse: 100,
   concurrency: Number(process.env.MUTATION_CONCURRENCY ?? 2),
   // Generous: on a busy machine a mutant that was only starved must not count as killed.
-  timeoutMS: 60_000,
+  timeoutMS: 240_000,
   timeoutFactor: 10,
   allowConsoleColors: false,
   reporters: ['progress-append-only', 'json'],
