@@ -6,9 +6,10 @@ import type { CompiledPolicy } from '../../src/policy/compile.js'
 import { decide } from '../../src/policy/decide.js'
 import { explain, explanationLines, shortExplanation } from '../../src/policy/explain.js'
 import { leafPaths, parseBodyPath, formatBodyPath } from '../../src/policy/body-path.js'
-import { parseStrictJson } from '../../src/policy/json.js'
+import { parseStrictJson, type StrictBody } from '../../src/policy/json.js'
 import { loadPolicies } from '../../src/policy/load.js'
 import { compilePattern, matches } from '../../src/policy/pattern.js'
+import { requestText } from '../../src/policy/request-text.js'
 
 const catalog = createCatalog()
 const U = '/api/v1/users/00u1abcdefghijklmnop'
@@ -327,6 +328,46 @@ t.test('strict JSON', async t => {
   t.match(parse('{}', TYPE, 'gzip'), { code: 'unsupported_body' })
   t.match(parse('{}', TYPE, 'identity'), { kind: 'json' })
   t.equal(({} as Record<string, unknown>).polluted, undefined)
+})
+
+t.test('strict JSON: what is said of a body, and the last that is good', async t => {
+  const parse = (text: string | Uint8Array, type = 'application/json', encoding?: string): StrictBody => parseStrictJson(typeof text === 'string' ? Buffer.from(text) : text, type, encoding)
+  const [number, half, end] = [/different parsers/, /half a surrogate pair/, /ends in the middle/]
+  const said: [string, RegExp][] = [
+    ['\ufeff{}', /byte order mark/], ['{"__proto__":1}', /key __proto__/], ['{"a":1,"a":2}', /key twice/], ['[1]x', /something after/], ['{}{}', /something after/],
+    ['', /^$/], [' ', end], ['{', end], ['{"a', end], ['{"a"', end], ['{"a":', end], ['{"a":1', end], ['[', end], ['[1', end], ['[1,', end], ['"\\', /character 2/], ['"\\"', end], ['"a\\n', end], ['-', /character 1/], ['tru', /character 1/], ['truth', /character 1/], ['falsy', /character 1/], ['nil', /character 1/],
+    ['{a', /character 2/], ['{ "a" 1}', /character 7/], ['{"a":1 "b"', /character 8/], ['[1 2', /character 4/], ['[1,]', /character 4/], ['{"a":1,}', /character 8/], ['"\u001f"', /character 2/], ['"a\\n\u001f"', /character 5/], ['"\\q"', /character 2/], ['"\\u00"', /character 2/], ['"\\u00x0"', /character 2/], ['"\\u 123"', /character 2/], ['"\\u123"4', /character 2/], ['"\\toString"', /^$/], ['"\\constructor"', /character 2/],
+    ['9007199254740992', number], ['-9007199254740992', number], ['1e999', number], ['-1e999', number], ['1e-324', number], ['0.000', /^$/], ['-0', /^$/], ['0e5', /^$/], ['123456789012345678e-5', number], ['1.23456789012345678', number], ['0.00000012345678901234567', /^$/],
+    [`0.${'0'.repeat(62)}`, /^$/], [`0.${'0'.repeat(63)}`, number], [`1.${'0'.repeat(62)}`, /^$/], [`1.${'0'.repeat(63)}`, number], ['1E+2', /^$/], ['1e+', /something after/], ['-01', /something after/],
+    ['"\\ud800"', half], ['"\\ud800x"', half], ['"\\udc00"', half], ['"x\\udc00\\ud800"', half], ['"\\ud83d\\ude00"', /^$/], ['"\\uD83D\\uDE00\\ud83d"', half],
+    ['['.repeat(65), /deeper than 64/], ['{"a":'.repeat(65), /deeper than 64/], ['[{"a":'.repeat(32) + '[', /deeper than 64/], ['{"a":'.repeat(64) + '1' + '}'.repeat(64), /^$/], ['[{"a":'.repeat(32) + '1' + '}]'.repeat(32), /^$/], ['[[],[],{},[[]]]', /^$/]
+  ]
+  for (const [text, why] of said) {
+    const body = parse(text)
+    t.match(body.kind === 'unjudgeable' ? body.why : '', why, text.slice(0, 40))
+    if (body.kind === 'json') t.same(body.value, JSON.parse(text), text.slice(0, 40))
+  }
+  t.strictSame(parse('9007199254740991'), { kind: 'json', value: 9007199254740991 })
+  t.strictSame(parse(' \t\r\n[ \t\r\n1 \t\r\n, \t\r\n{ \t\r\n"a" \t\r\n: \t\r\n2 \t\r\n} \t\r\n] \t\r\n'), { kind: 'json', value: [1, { a: 2 }] })
+  t.strictSame(parse('"\\"\\\\\\/\\b\\f\\n\\r\\t\\u0041\\uaBcD\u007f\u0020"'), { kind: 'json', value: '"\\/\b\f\n\r\tA\uabcd\u007f ' })
+  for (const space of ['\u000b', '\u000c', '\u00a0', '\u2028', '\u0000']) t.match(parse(`${space}1`), { why: /character 1/ }, `U+${space.charCodeAt(0).toString(16)}`)
+  for (const bytes of [[0xef, 0xbb, 0xbf, 0x31], [0xef, 0xbb, 0xbf]]) t.match(parse(Uint8Array.from(bytes)), { code: 'bad_body', why: /byte order mark/ })
+  for (const bytes of [[0xef, 0xbb], [0xef, 0xbc, 0xbf], [0x22, 0xef, 0xbb, 0xbe, 0x22], [0xbb, 0xbf]]) t.notMatch(parse(Uint8Array.from(bytes)), { why: /byte order mark/ })
+  t.strictSame(parse('"\ufeff"'), { kind: 'json', value: '\ufeff' }, 'within a text it is a character')
+  for (const type of ['application/json ', 'application/json\t;\tcharset=utf-8\t', 'application/json;charset="utf-8";okta-response="omitCredentials, omitLinks"', 'APPLICATION/JSON']) t.match(parse('1', type), { kind: 'json' }, type)
+  for (const type of [' application/json', 'application/json;', 'application/json; charset', 'application/json; charset=utf-8x', 'application/json; charset="utf-8', 'application/json; okta-response=', 'application/json; okta-response=a1', 'application/json; okta-response=""', 'application/json; v=1', 'xapplication/json', 'application/json\n']) t.match(parse('1', type), { code: 'unsupported_body', why: /Content-Type/ }, JSON.stringify(type))
+  for (const [encoding, kind] of [['Identity', 'json'], ['', 'unjudgeable'], ['identity, gzip', 'unjudgeable'], ['gzip,identity', 'unjudgeable']]) t.match(parse('1', 'application/json', encoding), { kind }, String(encoding))
+  t.match(parse('1', 'application/json', 'br'), { why: 'the body is compressed', code: 'unsupported_body' })
+  t.strictSame(parse('', 'text/plain', 'gzip'), ABSENT)
+})
+
+t.test('a request that reaches no rule: which, and why', async t => {
+  t.match(resolveCall(catalog, 'GET', '/api/v1/users//x', undefined), { kind: 'target', why: /^[a-z].* .*/ })
+  t.match(resolveCall(catalog, 'GET', '/nowhere', undefined), { kind: 'unknown_path', why: 'no operation is known under /nowhere' })
+  t.match(resolveCall(catalog, 'PATCH', '/api/v1/users', undefined), { kind: 'unknown_method', why: /^\/api\/v1\/users knows .*, not PATCH$/ })
+  t.match(resolveCall(catalog, 'GET', `${U}?a=b`, ABSENT), { kind: 'call', call: { operation: { id: 'getUser' }, parameters: ['00u1abcdefghijklmnop'], alias: false, query: [{ name: 'a', value: 'b' }], body: ABSENT } })
+  t.equal(requestText('GET', '/a', []), 'GET /a')
+  t.equal(requestText('GET', '/a', [{ name: 'a b', value: 'c&d', ambiguous: false }, { name: 'e', value: '%zz', ambiguous: true }]), 'GET /a?a%20b=c%26d&e=%zz')
 })
 
 t.test('body paths', async t => {

@@ -191,6 +191,41 @@ t.test('every kind of authentication has its problems, with their places', async
   t.same([fits('sub', 'job'), fits('sub', 'jobs'), fits('n', 1), fits('n', '1'), fits('ref', 'dev'), fits('ref', 'devel'), fits('ref', 'xmain'), fits('ref', ['main'])], [true, false, true, false, true, false, false, false])
 })
 
+t.test('authentication: hints, and files of keys by any way of writing them', async t => {
+  const options = { upstreams: ['default'], issuers: ['https://a.example', 'https://b.example'], attachments: new Map([['keys/bad.json', '{'], ['keys/good.json', '{"keys":[1]}']]) }
+  const load = (entries: string, more: object = {}): ReturnType<typeof loadPolicies> => loadPolicies([{ path: 'c.yaml', text: `version: 1\nclient: c\nauthenticate: [${entries}]\nallow: [{ operation: getUser }]\n` }], createCatalog, NOW, { ...options, ...more })
+  const problems = (entries: string, more: object = {}): string[] => load(entries, more).problems.map(({ line, column, message, hint }) => `${line}:${column} ${message} | ${hint ?? ''}`)
+  const file = (name: string): string => `{ privateKeyJwt: { jwks: { file: '${name}' } } }`
+  for (const name of ['/keys/good.json', '../good.json', 'keys/../good.json', 'keys\\..\\good.json', 'keys/good.yaml', 'keys/good.json.txt']) t.match(problems(file(name))[0], /^3:\d+ a JWK Set is a \.json file inside the policies folder \| write e\.g\. keys\/helpdesk\.jwks\.json$/, name)
+  for (const name of ['keys/good.json', './keys/good.json', '././keys/good.json']) {
+    const { problems, clients } = load(file(name))
+    t.strictSame(problems.filter(one => one.severity === 'error'), [], name)
+    t.match(clients.get('c')!.authenticate, [{ kind: 'privateKeyJwt', jwks: { keys: [1] }, dpop: undefined, requireJti: false, place: { file: 'c.yaml', line: 3 } }])
+  }
+  t.match(problems(file('keys/god.json'))[0], /there is no such file in the policies folder \| did you mean "keys\/good\.json"\?/)
+  t.match(problems(file('x/./keys/good.json'))[0], /there is no such file/)
+  t.match(problems(file('keys/bad.json'))[0], /this file is not JSON \| $/)
+  t.match(load(file('keys/none.json'), { attachments: undefined }).problems.filter(one => one.severity === 'error'), [], 'where files are not at hand nothing is said of them')
+  t.match(load('{ privateKeyJwt: { jwks: { keys: [{ kty: EC }] }, dpop: required, requireJti: true } }').clients.get('c')?.authenticate, [{ jwks: { keys: [{ kty: 'EC' }] }, dpop: 'required', requireJti: true }])
+
+  const workload = (issuer: string, claims = '{ a: b }'): string => `{ workload: { issuer: ${issuer}, audience: x, claims: ${claims} } }`
+  t.match(problems(workload('https://a.exampel'))[0], /no issuer "https:\/\/a\.exampel" \| did you mean "https:\/\/a\.example"\?/)
+  t.match(problems(workload('https://somewhere.test/else'))[0], /\| known: https:\/\/a\.example, https:\/\/b\.example$/)
+  t.match(problems(workload('https://somewhere.test/else'), { issuers: [] })[0], /\| add it under issuers$/)
+  t.strictSame(load(workload('https://somewhere.test/else'), { issuers: undefined }).problems.filter(one => one.severity === 'error'), [])
+  t.match(problems(workload('https://a.example', "{ a: { pattern: '(' } }"))[0], /^3:\d+ this is not a regular expression/)
+  const [entry] = load(workload('https://a.example', "{ a: b, t: true, p: { pattern: 'x+' } }")).clients.get('c')!.authenticate
+  t.match(entry, { kind: 'workload', issuer: 'https://a.example', audience: 'x' })
+  t.match(load('{ mtls: { dns: a.example } }').clients.get('c')!.authenticate, [{ kind: 'mtls', dns: 'a.example', place: { file: 'c.yaml', line: 3 } }])
+  t.match(load(`{ apiKey: { sha256: ${KEY}, expires: 2027-01-31 } }`).clients.get('c')!.authenticate, [{ kind: 'apiKey', sha256: KEY, expiresAt: Date.UTC(2027, 1, 1) }])
+
+  const twice = (one: string, two: string): string[] => loadPolicies([['a', one], ['b', two]].map(([client, entry]) => ({ path: `${client}.yaml`, text: `version: 1\nclient: ${client}\nauthenticate: [${entry}]\nallow: [{ operation: getUser }]\n` })), createCatalog, NOW, options).problems.filter(one => one.severity === 'error').map(({ file, line, column, message, hint }) => `${file}:${line}:${column} ${message} | ${hint ?? ''}`)
+  t.strictSame(twice(`{ apiKey: { sha256: ${KEY} } }`, `{ mtls: { dns: x } }, { apiKey: { sha256: ${KEY} } }`), ['b.yaml:3:58 this key is in use already | at a.yaml:3:36'])
+  t.strictSame(twice('{ mtls: { dns: x } }', '{ mtls: { dns: x } }'), ['b.yaml:3:24 this certificate is in use already | at a.yaml:3:24'])
+  t.strictSame(twice('{ mtls: { dns: x } }', '{ mtls: { dns: y } }, { mtls: { uri: "spiffe://x" } }'), [])
+  t.strictSame(twice(file('keys/good.json'), file('keys/good.json')), [], 'sets of keys are looked at elsewhere')
+})
+
 t.test('all problems of all files come together, in order', async t => {
   const { problems, clients } = load({
     'a.yaml': HEAD + 'allow: [{ operation: getUser }]',
