@@ -35,7 +35,7 @@ export class LongRequests {
     for (const exchange of this.#open) {
       if (clock - exchange.clock < LONG_MS || this.#noted.has(exchange)) continue
       this.#noted.add(exchange)
-      record({ ...toEvent(exchange, clock), phase: 'open', outcome: 'pending' })
+      record(toEvent(exchange, clock, 'open'))
     }
   }
 

@@ -14,13 +14,15 @@ const PATH_CHARACTERS = 1024
  * The audit event of a finished exchange. Names only: no body, no query value, no credential.
  *
  * @param clock monotonic milliseconds now
+ * @param phase of an exchange that is not finished
  */
-export function toEvent (exchange: GateExchange, clock: number): AuditEvent {
+export function toEvent (exchange: GateExchange, clock: number, phase?: AuditEvent['phase']): AuditEvent {
   const { client, policy, operation, rule, rejection, target } = exchange
   return {
     time: exchange.time,
     id: exchange.id,
-    outcome: outcomeOf(exchange),
+    phase,
+    outcome: phase === undefined ? outcomeOf(exchange) : 'pending',
     stage: exchange.stage,
     method: exchange.method,
     path: pathOf(exchange),
@@ -93,7 +95,7 @@ function round (milliseconds: number): number {
 /** What is on the disk before a write is forwarded, where a sink wants that: see AuditLog.intend. */
 export function intend (road: Road, exchange: GateExchange): Promise<boolean> | undefined {
   if (!road.wantsIntents) return undefined
-  return road.intend({ ...toEvent(exchange, road.clock()), phase: 'intent', outcome: 'pending' })
+  return road.intend(toEvent(exchange, road.clock(), 'intent'))
 }
 
 /** Writes the event of an exchange and counts it; a second call does nothing. @param flood see AuditLog.record */

@@ -25,6 +25,8 @@ const COLLECTIONS = 8
 const STARVED = 0.01
 /** Connections come and go; what grows by more than this is a leak. */
 const FD_GROWTH = 30
+/** Times that the breaker may open: five broken calls in a row are chance, or a machine that is late. */
+const MOST_ALARMS = 10
 /** Part of the requests that warms up: code is compiled, the limits' minute and every pool fill. */
 const WARM_UP = 0.3
 /** Pooled connections to the upstream end by then (faults.md: 4 s). */
@@ -65,7 +67,7 @@ audit: { sinks: [{ stdout: { format: plain } }${values.chain ? ', { file: { path
 /** The gate as an operator starts it. Its audit lines come on stdout and are counted, its log is searched for trouble. */
 async function startGate (file) {
   const child = spawn(process.execPath, [...HEAP, path.join(root, 'dist/main.js'), 'serve', '-c', file], { env: { ...process.env, OKTA_API_TOKEN: '00upstreamtoken' }, stdio: ['ignore', 'pipe', 'pipe'] })
-  const gate = { child, pid: child.pid, ended: undefined, events: 0, outcomes: {}, statuses: {}, troubles: 0, said: [], lives: [], asked: 0 }
+  const gate = { child, pid: child.pid, ended: undefined, events: 0, outcomes: {}, statuses: {}, troubles: 0, alarms: 0, said: [], lives: [], asked: 0 }
   child.once('exit', (code, signal) => { gate.ended = signal ?? code })
   eachLine(child.stdout, line => {
     if (line.includes('"phase":')) return
@@ -83,6 +85,8 @@ async function startGate (file) {
       if (line.includes('"msg":"listening"')) { gate.adminUrl = JSON.parse(line).adminUrl; resolve() }
       if (line.includes('"msg":"lives"')) gate.lives.push(JSON.parse(line))
       if (level < 50) return
+      // The stub breaks calls on purpose: several in a row open the breaker, which says so.
+      if (line.includes('"alarm":"breaker_open"')) { gate.alarms++; return }
       gate.troubles++
       if (gate.said.length < 10) gate.said.push(line.slice(0, 500))
     })
@@ -172,6 +176,7 @@ function report ({ figures, gate, upstream, samples, idle, seconds, cpu }) {
   const checks = [
     ['the gate ran to the end and left with 0', gate.ended === 0, `ended with ${gate.ended}`],
     ['no error in its log: no unhandled rejection, no fault', gate.troubles === 0, `${gate.troubles}`],
+    [`at most ${MOST_ALARMS} alarms about the upstream, which breaks calls on purpose`, gate.alarms <= MOST_ALARMS, `${gate.alarms}`],
     ['every answer was the expected one', figures.unexpected === 0, `${figures.unexpected} others`],
     [`at most ${STARVED * 100}% ran into a time-out of the gate for want of CPU`, figures.starved <= figures.sent * STARVED, `${figures.starved}`],
     ['events = requests', gate.events === figures.sent, `${gate.events} of ${figures.sent}`],

@@ -20,11 +20,11 @@ export async function freePort () {
 
 /**
  * @param {string} config path of narrowgate.yaml
- * @param {{ env?: Record<string, string>, nodeArguments?: string[], core?: number, onStart?: (child: import('node:child_process').ChildProcess) => void }} [options] `onStart` gets the process before it listens
+ * @param {{ env?: Record<string, string>, nodeArguments?: string[], program?: string, core?: number, onStart?: (child: import('node:child_process').ChildProcess) => void }} [options] `onStart` gets the process before it listens, `program` is another main.js
  * @returns {Promise<{ url: string, adminUrl: string, pid: number, output: () => string, stop: (signal?: NodeJS.Signals) => Promise<number | null>, child: import('node:child_process').ChildProcess }>}
  */
 export async function startGate (config, options = {}) {
-  const program = [process.execPath, ...(options.nodeArguments ?? []), path.join(root, 'dist/main.js'), 'serve', '-c', config]
+  const program = [process.execPath, ...(options.nodeArguments ?? []), options.program ?? path.join(root, 'dist/main.js'), 'serve', '-c', config]
   if (options.core !== undefined) program.unshift('taskset', '-c', String(options.core))
   const child = spawn(program[0], program.slice(1), {
     env: { ...process.env, ...options.env },
