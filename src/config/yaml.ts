@@ -1,14 +1,6 @@
-import { createRequire } from 'node:module'
-import type { Document, Node } from 'yaml'
+import { isAlias, isCollection, isMap, isScalar, LineCounter, parseDocument, visit, type Document, type Node } from 'yaml'
 import { isTooDeep } from '../domain/nesting.js'
-import { lineAndColumn } from '../domain/place.js'
-import { readPlainYaml } from '../domain/plain-yaml.js'
 import type { Problem, Severity } from '../domain/problem.js'
-
-/** The library is loaded when a file needs it: most are written more plainly than that (domain/plain-yaml.ts). */
-const require = createRequire(import.meta.url)
-
-type Library = typeof import('yaml')
 
 /** Where something stands: keys and indexes from the root of the file. */
 export type Path = readonly (string | number)[]
@@ -50,15 +42,6 @@ const SYNTAX: Readonly<Record<string, string>> = {
  * @param file as problems show it
  */
 export function readConfigYaml (file: string, text: string): ConfigYaml {
-  const plain = isTooDeep(text) ? undefined : readPlainYaml(text)
-  if (plain === undefined) return readConfigWithLibrary(file, text)
-  const locate: ConfigYaml['locate'] = (path, what = 'value') => lineAndColumn(text, plain.offset(path, what))
-  return { value: plain.value, problems: [], locate, problem: problemAt(file, locate) }
-}
-
-/** What readConfigYaml() does with a file that is not written plainly. */
-export function readConfigWithLibrary (file: string, text: string): ConfigYaml {
-  const { LineCounter } = require('yaml') as Library
   const lines = new LineCounter()
   const problems: Problem[] = []
   const at = (offset: number) => {
@@ -75,17 +58,17 @@ export function readConfigWithLibrary (file: string, text: string): ConfigYaml {
   if (document !== undefined && problems.length === 0) inspect(document, say)
   const sound = problems.length === 0 ? document : undefined
   const locate: ConfigYaml['locate'] = (path, what = 'value') => at(offsetOf(sound, path, what))
-  return { value: sound?.toJS({ maxAliasCount: 0 }), problems, locate, problem: problemAt(file, locate) }
-}
-
-function problemAt (file: string, locate: ConfigYaml['locate']): ConfigYaml['problem'] {
-  return (path, message, more = {}) => ({ severity: more.severity ?? 'error', file, ...locate(path, more.what), message, hint: more.hint })
+  return {
+    value: sound?.toJS({ maxAliasCount: 0 }),
+    problems,
+    locate,
+    problem: (path, message, more = {}) => ({ severity: more.severity ?? 'error', file, ...locate(path, more.what), message, hint: more.hint })
+  }
 }
 
 type Say = (offset: number, message: string) => void
 
-function parse (text: string, lineCounter: InstanceType<Library['LineCounter']>, say: Say): Document | undefined {
-  const { isMap, parseDocument } = require('yaml') as Library
+function parse (text: string, lineCounter: LineCounter, say: Say): Document | undefined {
   if (isTooDeep(text)) {
     say(0, 'the file is nested too deeply')
     return undefined
@@ -103,7 +86,6 @@ function parse (text: string, lineCounter: InstanceType<Library['LineCounter']>,
 }
 
 function inspect (document: Document, say: Say): void {
-  const { isAlias, isScalar, visit } = require('yaml') as Library
   visit(document, {
     Node (_, node, ancestors) {
       const offset = (node as Node).range?.[0] ?? 0
@@ -120,7 +102,6 @@ function inspect (document: Document, say: Say): void {
 }
 
 function offsetOf (document: Document | undefined, path: Path, what: 'value' | 'key'): number {
-  const { isCollection, isMap, isScalar } = require('yaml') as Library
   let node: unknown = document?.contents
   let offset = startOf(node) ?? 0
   for (const [i, step] of path.entries()) {

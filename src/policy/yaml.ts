@@ -1,12 +1,6 @@
-import { createRequire } from 'node:module'
-import type { Document, Node } from 'yaml'
+import { isAlias, isCollection, isMap, isPair, isScalar, LineCounter, parseAllDocuments, visit, type Document, type Node } from 'yaml'
 import { isTooDeep } from '../domain/nesting.js'
-import { lineAndColumn } from '../domain/place.js'
-import { readPlainYaml } from '../domain/plain-yaml.js'
 import type { Problem, Severity } from '../domain/problem.js'
-
-/** The library is loaded when a file needs it: most are written more plainly than that (domain/plain-yaml.ts). */
-const require = createRequire(import.meta.url)
 
 /** Where something stands: keys and indexes from the root of the file. */
 export type Path = readonly (string | number)[]
@@ -33,24 +27,6 @@ export interface YamlFile {
  * hide what a reviewer has to see, and ten lines of them can stand for a billion rules).
  */
 export function readYaml (path: string, text: string): YamlFile {
-  const plain = isTooDeep(text) ? undefined : readPlainYaml(text)
-  if (plain === undefined) return readWithLibrary(path, text)
-  let read: YamlFile | undefined
-  const locate: YamlFile['locate'] = (place, what = 'value') => lineAndColumn(text, plain.offset(place, what))
-  return {
-    path,
-    text,
-    value: plain.value,
-    problems: [],
-    get document () { return (read ??= readWithLibrary(path, text)).document },
-    locate,
-    problem: problemAt(path, locate)
-  }
-}
-
-/** What readYaml() does with a file that is not written plainly. */
-export function readWithLibrary (path: string, text: string): YamlFile {
-  const { LineCounter } = require('yaml') as Library
   const lines = new LineCounter()
   const problems: Problem[] = []
   const at = (offset: number) => {
@@ -64,7 +40,7 @@ export function readWithLibrary (path: string, text: string): YamlFile {
   if (document !== undefined && problems.length === 0) inspect(document, say)
   const sound = document !== undefined && problems.length === 0 ? document : undefined
 
-  const locate: YamlFile['locate'] = (target, what = 'value') => at(offsetOf(sound, target, what))
+  const locate = (target: Path, what: 'value' | 'key' = 'value') => at(offsetOf(document, target, what))
   return {
     path,
     text,
@@ -72,14 +48,10 @@ export function readWithLibrary (path: string, text: string): YamlFile {
     problems,
     document: sound,
     locate,
-    problem: problemAt(path, locate)
+    problem: (target, message, more = {}) => ({
+      severity: more.severity ?? 'error', file: path, ...locate(target, more.what), message, hint: more.hint
+    })
   }
-}
-
-type Library = typeof import('yaml')
-
-function problemAt (file: string, locate: YamlFile['locate']): YamlFile['problem'] {
-  return (target, message, more = {}) => ({ severity: more.severity ?? 'error', file, ...locate(target, more.what), message, hint: more.hint })
 }
 
 /** The same file, read when something of it is asked for: most of what did not change is not. */
@@ -123,8 +95,7 @@ function detached (value: unknown): unknown {
   return value
 }
 
-function parse (text: string, lineCounter: InstanceType<Library['LineCounter']>, say: Say): Document | undefined {
-  const { isScalar, parseAllDocuments } = require('yaml') as Library
+function parse (text: string, lineCounter: LineCounter, say: Say): Document | undefined {
   if (isTooDeep(text)) {
     say(0, 'the file is nested too deeply')
     return undefined
@@ -155,7 +126,6 @@ function parse (text: string, lineCounter: InstanceType<Library['LineCounter']>,
 }
 
 function inspect (document: Document, say: Say): void {
-  const { isAlias, isScalar, visit } = require('yaml') as Library
   visit(document, {
     Node (_, node, ancestors) {
       const offset = (node as Node).range?.[0] ?? 0
@@ -178,7 +148,6 @@ function inspect (document: Document, say: Say): void {
 }
 
 function offsetOf (document: Document | undefined, path: Path, what: 'value' | 'key'): number {
-  const { isCollection, isMap, isPair, isScalar } = require('yaml') as Library
   let node: unknown = document?.contents
   let offset = startOf(node) ?? 0
   for (let i = 0; i < path.length; i++) {
