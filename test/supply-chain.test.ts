@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { chmodSync, cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import t from 'tap'
@@ -26,6 +27,51 @@ t.test('a package that breaks the rules is found', async t => {
   t.throws(() => listLicences(tree({ license: 'MIT' }, { hasInstallScript: true })), /runs a script when it is installed/)
   t.same(listLicences(tree({ license: 'AGPL-3.0-only' }, { dev: true })), [], 'what is for development alone is none of it')
   t.same(listLicences(tree({ license: 'MIT' }, {})), [['x', '1.0.0', 'MIT', '']])
+})
+
+const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { scripts: Record<string, string> }
+/** Runs one of the project's tools. @returns what it says, nothing when it is content */
+function complaints (tool: string, words: readonly string[], cwd: string): string {
+  const { status, stdout, stderr } = spawnSync(join(root, 'node_modules/.bin', tool), words, { cwd, encoding: 'utf8', env: { ...process.env, NO_COLOR: '1' } })
+  return status === 0 ? '' : stdout + stderr
+}
+
+t.test('every package of the lockfile is pinned, those for development, too, and the lint finds what is from elsewhere', async t => {
+  const text = readFileSync(join(root, 'package-lock.json'), 'utf8')
+  const packages = Object.entries((JSON.parse(text) as { packages: Record<string, { integrity?: string, resolved?: string }> }).packages).filter(([path]) => path !== '')
+  t.ok(packages.length > 500, `${packages.length} packages`)
+  t.same(packages.filter(([, { integrity, resolved }]) => integrity?.startsWith('sha512-') !== true || resolved !== undefined).map(([path]) => path), [], 'by their contents, from no address of their own')
+  const [tool, ...words] = scripts['lint:lockfile']!.split(' ')
+  const elsewhere: Readonly<Record<string, object>> = {
+    pino: { resolved: 'https://evil.example/pino.tgz' },
+    undici: { resolved: 'http://registry.npmjs.org/undici/-/undici-7.30.2.tgz' },
+    jose: { resolved: 'git+ssh://git@github.com/x/jose.git#abc' },
+    yaml: { resolved: 'file:../yaml.tgz' },
+    ajv: { resolved: 'https://registry.npmjs.org/evil/-/evil-8.20.0.tgz' },
+    fastify: { integrity: 'sha1-AAAAAAAAAAAAAAAAAAAAAAAAAAA=' }
+  }
+  const lock = JSON.parse(text) as { packages: Record<string, object> }
+  for (const [name, change] of Object.entries(elsewhere)) Object.assign(lock.packages[`node_modules/${name}`]!, change)
+  const said = complaints(tool!, words, t.testdir({ 'package-lock.json': JSON.stringify(lock) }))
+  for (const [name, change] of Object.entries(elsewhere)) t.match(said, new RegExp(`(?:package|name): ${name}\\b`), JSON.stringify(change))
+})
+
+t.test('the search for secrets finds each kind that a gate has', async t => {
+  const odd = (length: number): string => Array.from({ length }, (_, i) => 'q7Rz2LmX'[(i * 5 + (i >> 3)) % 8]).join('')
+  const secrets: Readonly<Record<string, string>> = {
+    'client-key': `key: ngk_${odd(49)}`,
+    'api-token': `token: 00${odd(40)}`,
+    jwk: `d: ${odd(43)}`,
+    'jwk-json': JSON.stringify({ kty: 'EC', d: odd(43) }),
+    pem: `-----BEGIN ${'PRIVATE KEY'}-----\n${odd(64)}\n${odd(64)}\n-----END ${'PRIVATE KEY'}-----`,
+    'ec-pem': `-----BEGIN ${'EC PRIVATE KEY'}-----\n${odd(64)}\n`,
+    vault: `hvs.${odd(90)}`,
+    store: `url: rediss://user:${odd(20)}@store:6379`,
+    plain: 'nothing of the kind'
+  }
+  const folder = t.testdir({ '.secretlintrc.json': readFileSync(join(root, '.secretlintrc.json'), 'utf8'), node_modules: t.fixture('symlink', join(root, 'node_modules')), ...Object.fromEntries(Object.entries(secrets).map(([name, text]) => [`${name}.txt`, `${text}\n`])) })
+  const said = complaints('secretlint', ['*.txt'], folder)
+  for (const name of Object.keys(secrets)) t.equal(said.includes(`${name}.txt`), name !== 'plain', name)
 })
 
 t.test('two builds are compared by contents and modes, links as what they name', async t => {
