@@ -66,3 +66,11 @@ t.test('only okta/catalog knows path-to-regexp', async t => {
   t.ok(users.length > 0)
   for (const file of users) t.match(file, /^okta\//)
 })
+
+t.test('the credential is taken out of its Secret where it is put on a call, and in no room that judges, counts or records one', async t => {
+  const revealing = files(source).map(path => ({ file: relative(source, path), text: readFileSync(path, 'utf8') })).filter(({ text }) => text.includes('.reveal()'))
+  const presented = revealing.filter(({ text }) => text.includes('token.reveal()')).map(({ file }) => file).sort()
+  // clients' calls; proofs over them; whether a token file has changed; what the gate and `doctor` ask Okta themselves; what no token looks like
+  t.same(presented, ['cli/doctor-org.ts', 'server/own-calls.ts', 'server/unusable-secrets.ts', 'upstream/api-token.ts', 'upstream/dpop.ts', 'upstream/inject.ts'])
+  t.same(revealing.filter(({ file }) => /^(?:domain|okta|policy|limits|audit|emulator)\//.test(file)).map(({ file }) => file), [])
+})

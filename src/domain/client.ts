@@ -15,3 +15,10 @@ export interface PendingProof {
   /** epoch milliseconds from which on it is refused for its age anyway */
   readonly untilMs: number
 }
+
+const KEY = /ngk_[0-9A-Za-z]{49}/
+
+/** True for a text in which a client key stands (its form: docs/interfaces.md). It belongs into Authorization alone. */
+export function holdsClientKey (text: string): boolean {
+  return text.includes('ngk_') && KEY.test(text)
+}

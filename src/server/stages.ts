@@ -1,16 +1,16 @@
 import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
-import type { Client, PendingProof } from '../domain/client.js'
+import { holdsClientKey, type Client, type PendingProof } from '../domain/client.js'
 import type { Decision } from '../domain/decision.js'
 import type { Exchange } from '../domain/exchange.js'
 import { isRejection, reject, unreachable, type Rejection } from '../domain/rejection.js'
-import { parseTarget } from '../domain/target.js'
+import { parseTarget, type Target } from '../domain/target.js'
 import { touchesGate } from '../okta/self.js'
 import type { CompiledPolicy } from '../policy/compile.js'
 import { decide } from '../policy/decide.js'
 import { shortExplanation } from '../policy/explain.js'
 import { parseStrictJson } from '../policy/json.js'
-import { checkRequestHeaders } from '../upstream/headers.js'
+import { checkRequestHeaders, forwardsClientKey } from '../upstream/headers.js'
 import { PresentedCall } from './presented.js'
 import type { Snapshot } from './snapshot.js'
 
@@ -34,8 +34,8 @@ export function judge (exchange: GateExchange, request: RawRequest, now: number)
 export function judgeCall (exchange: GateExchange, request: RawRequest, now: number): Rejection | undefined | Promise<Rejection | undefined> {
   exchange.stage = 'identify'
   const who = exchange.snapshot.clients.identify(new PresentedCall(exchange, request), now)
-  if (who instanceof Promise) return who.then(identified => isRejection(identified) ? unknown(exchange, identified) : judgeKnown(exchange, identified.client, identified.proof, now))
-  return isRejection(who) ? unknown(exchange, who) : judgeKnown(exchange, who, undefined, now)
+  if (who instanceof Promise) return who.then(identified => isRejection(identified) ? unknown(exchange, identified) : judgeKnown(exchange, request, identified.client, identified.proof, now))
+  return isRejection(who) ? unknown(exchange, who) : judgeKnown(exchange, request, who, undefined, now)
 }
 
 /** Whose key has ended is known all the same: the event says so. */
@@ -44,9 +44,26 @@ function unknown (exchange: GateExchange, rejection: Rejection): Rejection {
   return rejection
 }
 
-function judgeKnown (exchange: GateExchange, client: Client, proof: PendingProof | undefined, now: number): Rejection | undefined {
+function judgeKnown (exchange: GateExchange, request: RawRequest, client: Client, proof: PendingProof | undefined, now: number): Rejection | undefined {
   exchange.proof = proof
-  return admitClient(exchange, client, now) ?? operation(exchange) ?? decision(exchange)
+  return admitClient(exchange, client, now) ?? strayKey(exchange, request) ?? operation(exchange) ?? decision(exchange)
+}
+
+const STRAY = 'a client key stands in it: send it in Authorization alone, and rotate this one'
+
+/** A key of this gate is not Okta's to see, nor that of the logs on the way there. */
+function strayKey ({ target }: GateExchange, request: RawRequest): Rejection | undefined {
+  if (targetHoldsKey(target!)) return reject('bad_target', { causes: [STRAY] })
+  return forwardsClientKey(request.rawHeaders) ? reject('bad_header', { causes: [STRAY] }) : undefined
+}
+
+function targetHoldsKey ({ raw, query }: Target): boolean {
+  return holdsClientKey(raw) || (raw.includes('%') && query.some(({ name, value }) => holdsClientKey(name) || holdsClientKey(value)))
+}
+
+/** The same for a body, as it stands. */
+export function bodyHoldsKey (body: Buffer): Rejection | undefined {
+  return body.includes('ngk_') && holdsClientKey(body.toString('latin1')) ? reject('bad_body', { causes: [STRAY] }) : undefined
 }
 
 /** The target stage alone. */

@@ -16,7 +16,7 @@ import { intend, recordEvent } from './record.js'
 import { refuse } from './refuse.js'
 import type { Road } from './road.js'
 import { signInName } from './sign-in.js'
-import { judgeBody, type GateExchange } from './stages.js'
+import { bodyHoldsKey, judgeBody, type GateExchange } from './stages.js'
 
 /** Most leaf paths of a body that an event of an observed client carries. */
 const MAX_BODY_PATHS = 100
@@ -95,6 +95,8 @@ function takeBody (exchange: GateExchange, request: IncomingMessage, body: Await
   if ('kind' in body) { exchange.aborted = true; return undefined }
   exchange.body = body
   exchange.bytesIn = body.length
+  const stray = bodyHoldsKey(body)
+  if (stray !== undefined) return stray
   const touched = bodyTouchesGate(exchange.operation!, body, request.headers, exchange.snapshot.self)
   if (touched !== undefined) return reject('self_protection', { causes: [touched] })
   const refusal = exchange.undecided ? judgeBody(exchange, request, body) : undefined

@@ -1,3 +1,4 @@
+import { holdsClientKey } from '../domain/client.js'
 import { reject, type Rejection } from '../domain/rejection.js'
 import { remembered } from '../domain/remembered.js'
 
@@ -151,4 +152,12 @@ export function forwardedHeaders (rawHeaders: readonly string[], identity = fals
   }
   if (identity) headers.push('accept-encoding', 'identity')
   return headers
+}
+
+/** True when a client key stands in a header that would go to Okta. @param rawHeaders lines that checkRequestHeaders has accepted */
+export function forwardsClientKey (rawHeaders: readonly string[]): boolean {
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    if (holdsClientKey(rawHeaders[i + 1]!) && (meaningOf(rawHeaders[i]!).kind & FORWARD) !== 0) return true
+  }
+  return false
 }

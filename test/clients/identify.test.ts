@@ -1,5 +1,6 @@
 import t from 'tap'
 import fc from 'fast-check'
+import * as crypto from 'node:crypto'
 import { createHash, randomBytes } from 'node:crypto'
 import { KEY_LENGTH, hashKey, isWellFormedKey, newKey } from '../../src/clients/api-key.js'
 import { buildClientIndex, type ClientEntry } from '../../src/clients/identify.js'
@@ -64,6 +65,16 @@ t.test('who presents a listed key is that client', async t => {
   t.match(index.identify(`SSWS ${second.key}`, NOW), { id: 'portal', keyId: second.sha256.slice(0, 8) }, 'good until 24:00 UTC of its last day')
   t.match(index.identify(`SSWS ${second.key}`, endOf('2026-11-22')), { code: 'bad_credential' })
   t.equal(index.identify(`SSWS ${good.key}`, NOW), index.identify(`Bearer ${good.key}`, NOW), 'nothing is allocated for it')
+})
+
+t.test('a key that is listed and one that is not are compared alike: all 64 digits of the hashes, once, by node\'s constant-time comparison', async t => {
+  const compared: number[] = []
+  const timingSafeEqual = (a: Buffer, b: Buffer): boolean => { compared.push(a.length, b.length); return crypto.timingSafeEqual(a, b) }
+  const { buildClientIndex } = await t.mockImport('../../src/clients/identify.js', { 'node:crypto': { ...crypto, timingSafeEqual } }) as typeof import('../../src/clients/identify.js')
+  const [listed, expired, stranger] = [newKey(randomBytes), newKey(randomBytes), newKey(randomBytes)]
+  const { index } = buildClientIndex([{ client: 'a', keys: [{ sha256: listed.sha256 }, { sha256: expired.sha256, expiresAt: NOW - 1 }] }])
+  for (const { key } of [listed, expired, stranger]) index.identify(`SSWS ${key}`, NOW)
+  t.same(compared, [64, 64, 64, 64, 64, 64])
 })
 
 t.test('everyone else is refused, with a cause that helps its sender and tells nobody else anything', async t => {

@@ -1,66 +1,64 @@
+import { connect, type Socket } from 'node:net'
 import fc from 'fast-check'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { newKey } from '../../src/clients/api-key.js'
-import { isRejection } from '../../src/domain/rejection.js'
+import type { Operation } from '../../src/domain/operation.js'
 import { parseTarget } from '../../src/domain/target.js'
-import { parseStrictJson } from '../../src/policy/json.js'
+import { isRejection } from '../../src/domain/rejection.js'
+import { findTripped } from '../../src/emulator/received.js'
+import { outsideCalls, scenario } from '../../src/emulator/scenario.js'
+import { startEmulator } from '../../src/emulator/server.js'
+import { createCatalog } from '../../src/okta/catalog.js'
+import { leafPaths } from '../../src/policy/body-path.js'
+import { loadPolicies } from '../../src/policy/load.js'
 import { calls, catalog, compiled, policies, policyText } from '../policy/arbitrary.js'
-import { interpret, type RefCall, type RefPolicy } from '../policy/reference.js'
-import { request, startRig, startStub, type StubRequest } from '../support/gate.js'
+import { interpret, type RefCall, type RefPolicy, type RefRule } from '../policy/reference.js'
+import { request, startRig, startStub, until, UPSTREAM_TOKEN, type Stub, type StubRequest } from '../support/gate.js'
 import { RawClient } from '../support/raw-client.js'
 import { Dice, mutated } from './mutate.js'
+import { objection } from './oracle.js'
 
-/** GATE_FUZZ_REQUESTS=100000 GATE_FUZZ_SEED=2 npx tap test/fuzz/gate.test.ts is the long run. */
+/** GATE_FUZZ_REQUESTS=100000 GATE_FUZZ_SEED=2 npx tap test/fuzz/gate.test.ts is the long run: so many for each of the two. */
 const REQUESTS = Number(process.env['GATE_FUZZ_REQUESTS'] ?? 400)
 const SEED = Number(process.env['GATE_FUZZ_SEED'] ?? 1)
+const CLIENTS = 12
 const OPERATIONS = `operations:
   - { id: one, request: 'POST /zoo/{keeper}/animals/{animal}', bucket: /zoo, query: [p, q] }
   - { id: two, request: 'DELETE /zoo/{keeper}', bucket: /zoo, query: [] }
 `
+/** Words of attacks that may end up anywhere. */
+const WORDS = ['/', '//', '/..', '%2e', '%2F', '%5c', '\\', ';', '?', '?p=a', '&p=b', '#', '%00', ' HTTP/1.1\r\n', '\r\n', '\r\n ', 'Content-Length: 5\r\n', 'Content_Length: 5\r\n', 'Transfer-Encoding: chunked\r\n', 'Connection: close\r\n', 'Connection: content-type\r\n', 'Cookie: CLIENTS=2\r\n', 'X-HTTP-Method-Override: DELETE\r\n', 'Host: other\r\n', 'Expect: 100-continue\r\n', '0\r\n\r\n', '"x":', '"x":1,', '{', '"profile":{"login":"x"},', 'me', 'a', 'b', 'DELETE', 'PUT']
 
-const keys = Array.from({ length: 12 }, (_, n) => newKey(count => new Uint8Array(count).fill(n + 1)))
+const keys = Array.from({ length: CLIENTS }, (_, n) => newKey(count => new Uint8Array(count).fill(n + 1)))
 const keyOf = (n: number): string => keys[n]!.key
-const loadable = fc.sample(policies.filter(policy => compiled(policy).errors.length === 0), { numRuns: 12, seed: SEED })
-const files = Object.fromEntries(loadable.map((policy, n) => [`c${n}.yaml`, policyText(policy).replace('client: c\n', `client: c${n}\n`).replace('a'.repeat(64), keys[n]!.sha256)]))
+const filesOf = (all: readonly RefPolicy[]): Record<string, string> => Object.fromEntries(all.map((policy, n) => [`c${n}.yaml`, policyText(policy).replace('client: c\n', `client: c${n}\n`).replace('a'.repeat(64), keys[n]!.sha256)]))
+const withHarms = (line: string, n: number, json: string | undefined): string => request(line, keyOf(n), ['Cookie: CLIENTS=1', 'X-Forwarded-For: 10.9.9.9', ...json === undefined ? [] : ['Content-Type: application/json']], json)
 
-function textOf ({ operation, parameters, alias, query, body }: RefCall, n: number): string {
-  let path = alias ? operation.aliases[0]! : operation.template
-  for (const parameter of parameters) path = path.replace(/\{.*?\}/, parameter)
-  const search = query.map(({ name, value }) => `${name}=${value}`).join('&')
-  const json = body.kind === 'json' ? JSON.stringify(body.value) : body.kind === 'absent' ? undefined : '{"x":'
-  return request(`${operation.method} ${path}${search === '' ? '' : `?${search}`}`, keyOf(n), ['Cookie: CLIENTS=1', 'X-Forwarded-For: 10.9.9.9', ...json === undefined ? [] : ['Content-Type: application/json']], json)
+/** An honest request, and the call that it is; a text says why no gate takes it as it stands. */
+interface Honest { readonly text: string, readonly client: number, readonly call: RefCall | undefined }
+
+interface Siege {
+  readonly files: Readonly<Record<string, string>>
+  /** of the clients c0, c1 … */
+  readonly policies: readonly RefPolicy[]
+  readonly operations: readonly Operation[]
+  readonly stub: Stub
+  readonly honest: (nth: number, dice: Dice) => Honest
 }
 
-/** Why a request should not have arrived, judged by the reference interpreter from nothing but its bytes. */
-function objection (got: StubRequest, policy: RefPolicy | undefined): string | undefined {
-  const target = parseTarget(got.target, catalog.slashAliases)
-  if (isRejection(target) || new URL(`http://x${got.target}`).href !== `http://x${got.target}`) return 'not in canonical spelling'
-  const resolution = catalog.resolve(got.method, target)
-  if (resolution.kind !== 'operation') return 'no operation'
-  const { operation, parameters, alias } = resolution
-  const credential = got.header('authorization')
-  if (credential !== (operation.id === 'authn' ? undefined : 'SSWS 00CANARYupstreamTOKEN')) return `the credential ${credential ?? 'none'}`
-  if (got.headers.some(([name, value]) => /cookie|forwarded/i.test(name) || /CLIENTS|10\.9\.9|ngk_/.test(value))) return 'something of the client\'s'
-  if (policy === undefined) return 'no client'
-  const body = parseStrictJson(got.body, got.header('content-type'), got.header('content-encoding'))
-  const answer = interpret(policy, { operation, parameters, alias, query: target.query, body })
-  return 'deny' in answer ? `the policy denies it: ${answer.deny}` : undefined
-}
-
-t.test('whatever is sent, only what the policy admits arrives, as the reference reads it, and each request is one event', async t => {
-  const stub = await startStub(t)
-  const rig = await startRig(t, { org: stub.origin, policies: { 'operations.yaml': OPERATIONS, ...files } })
+/** Sends requests, every other one harmed, to a gate over random policies; the oracle judges each that arrives, and the log each that was sent. */
+async function besiege (t: Test, { files, policies, operations, stub, honest }: Siege): Promise<void> {
+  const rig = await startRig(t, { org: stub.origin, policies: files })
+  const parties = { token: UPSTREAM_TOKEN, upstream: `127.0.0.1:${stub.port}`, keys: policies.map((_, n) => keyOf(n)) }
   const dice = new Dice(SEED)
-  const sent = fc.sample(calls, { numRuns: REQUESTS, seed: SEED }).map(call => ({ ...call, query: call.query.map(each => ({ ...each, ambiguous: false })) }))
   let arrived = 0
   let answered = 0
   let wrong: string | undefined
   let previous = ''
-  for (const [i, call] of sent.entries()) {
-    const n = dice.below(loadable.length)
-    const honest = textOf(call, n)
-    const harmed = i % 3 !== 0
-    const text = harmed ? mutated([honest], ['/', '%2e', '%2F', '?p=a', '&p=b', ' HTTP/1.1\r\n', 'Content-Length: 5\r\n', '"x":', '{', keyOf((n + 1) % loadable.length), 'me', 'a', 'b'], dice) : honest
+  for (let i = 0; i < REQUESTS && wrong === undefined; i++) {
+    const { text: whole, client: n, call } = honest(i, dice)
+    const harmed = i % 2 !== 0
+    const text = harmed ? mutated([whole], [...WORDS, keyOf((n + 1) % policies.length)], dice) : whole
     const before = stub.requests.length
     const last = previous
     previous = text
@@ -74,19 +72,17 @@ t.test('whatever is sent, only what the policy admits arrives, as the reference 
     for (const got of stub.requests.slice(before)) {
       arrived++
       // A request whose client has left may arrive while the next one is under way.
-      const owners = loadable.filter((_, m) => text.includes(keyOf(m)) || last.includes(keyOf(m)))
+      const owners = policies.filter((_, m) => text.includes(keyOf(m)) || last.includes(keyOf(m)))
       // With the keys of two in it, either may be the client.
-      const whys = owners.map(policy => objection(got, policy))
-      const why = owners.length === 0 ? objection(got, undefined) : whys.includes(undefined) ? undefined : whys[0]
+      const whys = owners.map(policy => objection(got, policy, operations, parties))
+      const why = owners.length === 0 ? objection(got, undefined, operations, parties) : whys.includes(undefined) ? undefined : whys[0]
       if (why !== undefined) wrong ??= `${why}: ${JSON.stringify(text)}\n${got.line}`
     }
-    if (!harmed) {
-      const body = call.body
-      const expected = !('deny' in interpret(loadable[n]!, { ...call, body }))
+    if (!harmed && call !== undefined) {
+      const expected = !('deny' in interpret(policies[n]!, call))
       const reached = stub.requests.length > before
       if (expected !== reached) wrong ??= `${expected ? 'not forwarded' : 'forwarded'}: ${JSON.stringify(text)} ${answer?.text ?? ''}`
     }
-    if (wrong !== undefined) break
   }
   t.equal(wrong, undefined)
   t.comment(`${arrived} of ${REQUESTS} arrived, ${answered} were answered`)
@@ -96,4 +92,72 @@ t.test('whatever is sent, only what the policy admits arrives, as the reference 
   t.ok(ends.length >= answered, `${ends.length} events for ${answered} answers`)
   t.equal(new Set(ends.map(({ id }) => id)).size, ends.length, 'each of a request of its own')
   t.ok(ends.filter(({ outcome }) => outcome === 'allowed' || outcome === 'aborted').length >= arrived - ends.filter(({ outcome }) => outcome === 'failed').length, 'what arrived is in the log')
+}
+
+t.test('whatever is sent, only what the policy admits arrives, as the reference reads it, and each request is one event', async t => {
+  const loadable = fc.sample(policies.filter(policy => compiled(policy).errors.length === 0), { numRuns: CLIENTS, seed: SEED })
+  const sent = fc.sample(calls, { numRuns: REQUESTS, seed: SEED })
+  await besiege(t, {
+    files: { 'operations.yaml': OPERATIONS, ...filesOf(loadable) },
+    policies: loadable,
+    operations: catalog.operations,
+    stub: await startStub(t),
+    honest (nth, dice) {
+      const call = { ...sent[nth]!, query: sent[nth]!.query.map(each => ({ ...each, ambiguous: false })) }
+      const { operation, parameters, alias, query, body } = call
+      const client = dice.below(loadable.length)
+      let path = alias ? operation.aliases[0]! : operation.template
+      for (const parameter of parameters) path = path.replace(/\{.*?\}/, parameter)
+      const search = query.map(({ name, value }) => `${name}=${value}`).join('&')
+      const json = body.kind === 'json' ? JSON.stringify(body.value) : body.kind === 'absent' ? undefined : '{"x":'
+      return { text: withHarms(`${operation.method} ${path}${search === '' ? '' : `?${search}`}`, client, json), client, call }
+    }
+  })
+})
+
+/** Hands what the stub has received on to another server, byte for byte, and its answer back. */
+function handOn (port: number, { line, headers, body }: StubRequest, socket: Socket): void {
+  const onward = connect(port, '127.0.0.1')
+  onward.on('error', () => { socket.destroy() })
+  onward.write(Buffer.concat([Buffer.from(`${[line, ...headers.filter(([name]) => name.toLowerCase() !== 'connection').map(([name, value]) => `${name}: ${value}`), 'Connection: close'].join('\r\n')}\r\n\r\n`, 'latin1'), body]))
+  onward.on('data', chunk => { socket.write(chunk) }).on('end', () => { socket.end() })
+}
+
+t.test('the same beside an emulated org: its scenario, under policies that allow some of it, on some conditions', async t => {
+  const emulator = await startEmulator({ apiTokens: [{ token: UPSTREAM_TOKEN }], rateLimitScale: 1000 })
+  t.teardown(() => emulator.close())
+  const stub = await startStub(t)
+  stub.answer = (received, socket) => { handOn(emulator.port, received, socket) }
+  const real = createCatalog()
+  const read = [...scenario(emulator.org, Date.now()), ...outsideCalls(emulator.org, Date.now())].flatMap(step => {
+    const target = parseTarget(step.target, real.slashAliases)
+    const resolution = isRejection(target) ? undefined : real.resolve(step.method, target)
+    return isRejection(target) || resolution?.kind !== 'operation' || resolution.operation.reserved ? [] : [{ step, target, resolution, paths: step.body === undefined ? [] : leafPaths(step.body) }]
+  })
+  // A rule is made of a call: of its values as they are, or without some of them, or with a condition that it does not meet.
+  const rule = fc.constantFrom(...read).chain(({ step, target, resolution: { operation, parameters }, paths }): fc.Arbitrary<RefRule> => fc.record({
+    operation: fc.constant(operation.id),
+    where: parameters.length === 0 ? fc.constant(undefined) : fc.constantFrom(undefined, undefined, { [operation.parameters[0]!]: [parameters[0]!] }, { [operation.parameters[0]!]: ['00u1nobody'] }),
+    query: target.query.length === 0 ? fc.constantFrom(undefined, 'any' as const) : fc.constantFrom(undefined, 'any' as const, { require: {}, allow: Object.fromEntries(target.query.map(({ name, value }) => [name, [value]])) }),
+    body: step.body === undefined || paths.length === 0 || paths.includes('') ? fc.constant(undefined) : fc.oneof(fc.constant(undefined), fc.subarray(paths.filter(path => !path.includes('*')), { minLength: 1 }).map(only => ({ only })))
+  }))
+  const policy: fc.Arbitrary<RefPolicy> = fc.record({ mode: fc.constant('enforce' as const), allow: fc.array(rule, { minLength: 40, maxLength: 100 }), deny: fc.array(rule.map(({ operation, where }) => ({ operation, where })), { maxLength: 2 }) })
+  const isSound = (each: RefPolicy): boolean => loadPolicies([{ path: 'c.yaml', text: policyText(each) }], () => real, 0).problems.every(({ severity }) => severity !== 'error')
+  const several = fc.sample(policy.filter(isSound), { numRuns: CLIENTS, seed: SEED })
+  await besiege(t, {
+    files: filesOf(several),
+    policies: several,
+    operations: real.operations,
+    stub,
+    honest (_, dice) {
+      const { step, target, resolution: { operation, parameters, alias } } = dice.of(read)
+      const client = dice.below(several.length)
+      const body = step.body === undefined ? { kind: 'absent' as const } : { kind: 'json' as const, value: step.body }
+      return { text: withHarms(`${step.method} ${step.target}`, client, step.body === undefined ? undefined : JSON.stringify(step.body)), client, call: { operation, parameters, alias, query: target.query, body } }
+    }
+  })
+  await until(() => emulator.received.count === stub.requests.length)
+  t.equal(emulator.received.count, stub.requests.length, 'the org has seen what the oracle has judged')
+  t.same(findTripped(emulator.received.all, keys.map(({ key }) => key)), [], 'and nothing of a client\'s')
+  t.ok(emulator.received.all.filter(({ status }) => status !== undefined && status < 300).length > REQUESTS / 40, 'much of it was executed')
 })

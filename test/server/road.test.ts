@@ -295,6 +295,25 @@ t.test('nothing secret stands in any log line, audit event, metric or answer', a
   t.match(metrics, /narrowgate_gate_seconds_count [1-9]/)
 })
 
+t.test('a client key goes nowhere but into Authorization', async t => {
+  const before = stub.requests.length
+  const post = (body: string): string => request('POST /api/v1/users', app.key, ['Content-Type: application/json'], body)
+  const hidden = `%6e${app.key.slice(1)}`
+  const asked: readonly (readonly [string, string])[] = [
+    [request(`GET /api/v1/users?q=${app.key}`, app.key), 'bad_target'], [request(`GET /api/v1/users?q=${hidden}`, app.key), 'bad_target'], [request(`GET /api/v1/users/${second.key}`, app.key), 'bad_target'],
+    [request('GET /api/v1/users', app.key, [`User-Agent: x/${app.key}`]), 'bad_header'], [post(`{"profile":{"login":"${app.key}"}}`), 'bad_body']
+  ]
+  await rig.events(0)
+  for (const [bytes, reason] of asked) {
+    const answer = await rig.ask(bytes)
+    t.match(answer.error.errorCauses, [{ errorSummary: /in Authorization alone/ }], reason)
+    t.match(await rig.events(1), [{ reason, client: 'app' }], reason)
+  }
+  t.equal(stub.requests.length, before, 'nothing of it arrives')
+  t.equal((await rig.ask(post('{"profile":{"login":"ngk_short"}}'))).status, 200, 'what is no key passes')
+  await rig.events(1)
+})
+
 t.test('the admin listener on this machine is no web page\'s to read', async t => {
   const { port } = new URL(rig.adminUrl)
   const asked = async (host: string): Promise<number | undefined> => {

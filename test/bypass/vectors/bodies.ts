@@ -25,6 +25,8 @@ export const bodies: readonly Vector[] = [
   ...['application/x-www-form-urlencoded', 'text/plain', 'application/xml', 'multipart/form-data; boundary=x', 'application/json\tcharset=utf-8', 'application/json; charset=utf-16', 'application/json; charset=iso-8859-1', 'application/json; charset=utf-7', 'application/json; charset=utf-8; charset=utf-16', 'application/jsonx', 'application/json, text/plain', 'text/json', 'x/y; application/json', 'application/json;charset="utf-16"', ' ', '*/*'].map(type => body(GOOD, `Content-Type: ${type}`)),
   { name: 'no Content-Type', bytes: http(LINE, [], GOOD) },
   ...['gzip', 'deflate', 'br', 'identity, gzip', 'x-gzip', 'zstd', 'compress'].map(coding => body(GOOD, 'Content-Type: application/json', `Content-Encoding: ${coding}`)),
+  // {key} becomes 53 characters
+  { name: 'the client\'s own key', bytes: http(LINE, ['Content-Type: application/json', 'Content-Length: 83']) + '{"profile":{"mobilePhone":"{key}"}}' },
   { name: 'two Content-Types', bytes: http(LINE, ['Content-Type: application/json', 'Content-Type: text/plain'], GOOD) },
   { name: 'two Content-Encodings', bytes: http(LINE, ['Content-Type: application/json', 'Content-Encoding: identity', 'Content-Encoding: gzip'], GOOD) },
   { name: 'a form that overrides the method', bytes: http(LINE, ['Content-Type: application/x-www-form-urlencoded'], '_method=DELETE') }

@@ -21,6 +21,7 @@ export const headers: readonly Vector[] = [
   refused(`X: ${'y'.repeat(17_000)}`), refused(...Array.from({ length: 120 }, (_, i) => `X-${i}: y`)),
   { name: 'no Host', bytes: `${GET} HTTP/1.1\r\n${AUTH}\r\n\r\n` },
   { name: 'no key', bytes: `${GET} HTTP/1.1\r\nHost: gate\r\n\r\n`, answers: [401] },
+  ...['User-Agent: {key}', 'X-Okta-User-Agent-Extended: x/{key}', 'Accept: {key}/*'].map(line => refused(line)), dropped('X-Key: {key}'), dropped('Cookie: key={key}'),
   { name: 'a key that is none', bytes: `${GET} HTTP/1.1\r\nHost: gate\r\nAuthorization: SSWS ngk_none\r\n\r\n`, answers: [401] },
   { name: 'a scheme alone', bytes: `${GET} HTTP/1.1\r\nHost: gate\r\nAuthorization: SSWS\r\n\r\n`, answers: [401] },
   { name: 'the key as a cookie', bytes: `${GET} HTTP/1.1\r\nHost: gate\r\nCookie: key={key}\r\n\r\n`, answers: [401] },

@@ -7,7 +7,7 @@ const WORDS = ['{', '}', '[', ']', ':', ',', '"a"', '"b"', '"a":', '"\\u0061"', 
 const TOKEN = /"(?:[^"\\]|\\.)*"|[{}[\]:,]|[^\s{}[\]:,"]+/g
 
 /** What JSON.parse takes and other parsers read in another way, found over its tokens. The text is JSON. */
-function ambiguity (text: string): string | undefined {
+export function ambiguity (text: string): string | undefined {
   const stack: (Set<string> | undefined)[] = []
   const tokens = text.match(TOKEN) ?? []
   for (const [i, token] of tokens.entries()) {
