@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { Pieces } from '../domain/pieces.js'
 import { reject, type Rejection } from '../domain/rejection.js'
 import { noteArrived } from './connection.js'
 import type { Shares } from './shares.js'
@@ -19,17 +20,15 @@ export interface BodyAborted { readonly kind: 'aborted' }
 export function readBody (request: IncomingMessage, response: ServerResponse, limit: number, memory: BodyMemory): Promise<Buffer | Rejection | BodyAborted> | Rejection {
   if (Number(request.headers['content-length']) > limit) return tooLarge(limit)
   return new Promise(resolve => {
-    const chunks: Buffer[] = []
-    let size = 0
+    const pieces = new Pieces()
     request.on('data', (chunk: Buffer) => {
-      size += chunk.length
-      const refusal = size > limit ? tooLarge(limit) : memory.take(chunk.length) ? undefined : noMemory()
-      if (refusal === undefined) chunks.push(chunk)
+      const refusal = pieces.size + chunk.length > limit ? tooLarge(limit) : memory.take(chunk.length) ? undefined : noMemory()
+      if (refusal === undefined) pieces.add(chunk)
       else { request.removeAllListeners('data').pause(); resolve(refusal) }
     })
     // A body is kept until its answer has gone out.
     response.once('close', () => { memory.giveBack() })
-    request.once('end', () => { noteArrived(request); resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)) })
+    request.once('end', () => { noteArrived(request); resolve(pieces.whole()) })
     request.once('error', () => resolve({ kind: 'aborted' }))
     request.once('close', () => resolve({ kind: 'aborted' }))
   })

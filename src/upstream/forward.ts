@@ -1,4 +1,5 @@
 import { STATUS_CODES, type ServerResponse } from 'node:http'
+import { Pieces } from '../domain/pieces.js'
 import { filterAnswer, isBodyless, isPlainJson, withLength, withoutLength, type AnswerHead } from './answer-head.js'
 import { CredentialFault } from './credential.js'
 import { mayTryAgain, nameFailure, type Failure } from './failure.js'
@@ -12,6 +13,7 @@ const MAX_REWRITE_BYTES = 1_048_576
 const STALLED_MS = 60_000
 const TOTAL_MS = 900_000
 
+const NOTHING = Buffer.alloc(0)
 const REASON = /^[\t\x20-\x7e]*$/
 
 /**
@@ -62,8 +64,7 @@ class Relay implements CallHandler {
   #upstreamMs: number | undefined
   #answering = false
   /** the beginning of the body, while it is not known whether it goes to the client as it is */
-  #held: Buffer[] = []
-  #heldBytes = 0
+  #held: Pieces | undefined
   /** hold back up to so many bytes; 0: nothing */
   #holdLimit = 0
   #bytesOut = 0
@@ -149,19 +150,22 @@ class Relay implements CallHandler {
       return true
     }
     if (!this.#answering) {
-      this.#held.push(chunk)
-      this.#heldBytes += chunk.length
+      this.#held ??= new Pieces()
+      this.#held.add(chunk)
       // An answer that is whole by now goes out with its head in one write, at onComplete, in this same turn.
-      if (this.#heldBytes <= this.#holdLimit || this.#heldBytes === this.#head!.length) return true
+      if (this.#held.size <= this.#holdLimit || this.#held.size === this.#head!.length) return true
       return this.#writeHead(this.#head!.lines) ? this.#writeHeld() : true
     }
     return this.#write(chunk)
   }
 
+  /** What has been held back. */
+  get #body (): Buffer { return this.#held?.whole() ?? NOTHING }
+
   onComplete (): void {
     if (this.#answering) { this.#end(); return }
     if (this.#suspect) {
-      readRefusal(this.#status!, Buffer.concat(this.#held), this.#head!).then(refusal => {
+      readRefusal(this.#status!, this.#body, this.#head!).then(refusal => {
         if (this.#done) return
         if (refusal === undefined) this.#sendWhole()
         else this.#finish(this.#gone ? { kind: 'aborted' } : { kind: 'credential_refused', nonce: refusal.kind === 'nonce' ? refusal.nonce : undefined })
@@ -211,7 +215,7 @@ class Relay implements CallHandler {
 
   #sendWhole (): void {
     if (this.#left()) { this.#finish({ kind: 'aborted' }); return }
-    let body = this.#held.length === 1 ? this.#held[0]! : Buffer.concat(this.#held)
+    let body = this.#body
     let lines = this.#head!.lines
     const rewritten = this.#rewrite(body)
     if (rewritten !== undefined) {
@@ -258,11 +262,9 @@ class Relay implements CallHandler {
   }
 
   #writeHeld (): boolean {
-    const held = this.#held
-    this.#held = []
-    let more = true
-    for (const chunk of held) more = this.#write(chunk)
-    return more
+    const held = this.#body
+    this.#held = undefined
+    return this.#write(held)
   }
 
   /** @returns false: the client is slow, pause Okta's side until it drains */

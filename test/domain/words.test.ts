@@ -1,6 +1,10 @@
 import { inspect } from 'node:util'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import fc from 'fast-check'
 import t from 'tap'
 import { Exchange } from '../../src/domain/exchange.js'
+import { Pieces } from '../../src/domain/pieces.js'
 import { formatProblem, hasErrors, type Problem } from '../../src/domain/problem.js'
 import { isRejection, reject, unreachable } from '../../src/domain/rejection.js'
 import { Secret } from '../../src/domain/secret.js'
@@ -51,4 +55,31 @@ t.test('an exchange begins with nothing decided', async t => {
   const exchange = new Exchange('snapshot', 'id', 1, 2, 'GET', '/a', '192.0.2.1')
   t.match(exchange, { stage: 'record', alias: false, undecided: false, bytesIn: 0, bytesOut: 0, truncated: false, aborted: false, resent: false, recorded: false, snapshot: 'snapshot', id: 'id', time: 1, clock: 2, method: 'GET', rawTarget: '/a', source: '192.0.2.1' })
   for (const field of ['target', 'client', 'proof', 'policy', 'operation', 'rule', 'rejection', 'status', 'trace'] as const) t.equal(exchange[field], undefined, field)
+})
+
+t.test('pieces are put together as they came, however small, asked for once or twice', async t => {
+  t.doesNotThrow(() => fc.assert(fc.property(fc.array(fc.uint8Array({ maxLength: 40_000 }), { maxLength: 8 }), fc.nat(8), (parts, early) => {
+    const pieces = new Pieces()
+    for (const [n, part] of parts.entries()) {
+      if (n === early) pieces.whole()
+      pieces.add(Buffer.from(part))
+    }
+    const expected = Buffer.concat(parts)
+    return pieces.size === expected.length && pieces.whole().equals(expected) && pieces.whole().equals(expected)
+  }), { numRuns: 60 }))
+})
+
+t.test('a body in chunks of a byte costs its size, not an object and what was read with it for each', async t => {
+  setFlagsFromString('--expose-gc')
+  const gc = runInNewContext('gc') as () => void
+  const held = (): number => { gc(); const { heapUsed, arrayBuffers } = process.memoryUsage(); return heapUsed + arrayBuffers }
+  const before = held()
+  const pieces = new Pieces()
+  for (let read = 0; read < 20; read++) {
+    const bytes = Buffer.alloc(65_536, 'x')
+    for (let at = 0; at < 10_000; at++) pieces.add(bytes.subarray(at, at + 1))
+  }
+  const grown = held() - before
+  t.equal(pieces.size, 200_000)
+  t.ok(grown < 4_000_000, `200,000 bytes take ${grown}`)
 })
