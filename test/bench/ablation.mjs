@@ -1,7 +1,7 @@
 // node test/bench/ablation.mjs [--rounds 10] [--requests 3000] [--only NAME,…] [--json FILE]: the built gate beside the same with one
 // optimisation taken out, in interleaved rounds of one run: what each is worth. One that is worth less than the noise, which is
-// what the gate beside itself shows, does not earn its lines. A copy of dist/ is changed for each; one whose place is not found
-// ends the run. Needs `npm run build`.
+// what the gate beside itself shows, does not earn its lines. A copy of dist/ is changed for each, and all start without the
+// bundle; one whose place is not found ends the run. Needs `npm run build`.
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -53,14 +53,14 @@ const bench = { key: newKey(randomBytes), spare: () => newKey(randomBytes).sha25
 const { url: org } = await startScript('upstream.mjs', BESIDE)
 const redis = chosen.some(name => ablations[name].beside === 'redis') ? await startRedis(work) : undefined
 
-/** A folder as the gate's own, with other code in a few places. */
+/** A folder as the gate's own, not bundled, with other code in a few places. */
 function changed (number, changes) {
   const folder = path.join(work, `program-${number}`)
   mkdirSync(folder)
   cpSync(path.join(root, 'dist'), path.join(folder, 'dist'), { recursive: true })
   symlinkSync(path.join(root, 'node_modules'), path.join(folder, 'node_modules'))
   cpSync(path.join(root, 'package.json'), path.join(folder, 'package.json'))
-  for (const [file, from, to] of changes) {
+  for (const [file, from, to] of [['main.js', './bundle/run.js', './cli/run.js'], ...changes]) {
     const place = path.join(folder, 'dist', file)
     const before = readFileSync(place, 'utf8')
     const after = before.replace(from, () => to)
@@ -78,10 +78,11 @@ async function gateOf (kind, program) {
   return { pid: gate.pid, child: gate.child, url: gate.url, enforces: true }
 }
 
-const subjects = { plain: await gateOf('plain'), 'the gate itself, once more': await gateOf('plain') }
+const asIs = changed('as-is', [])
+const subjects = { plain: await gateOf('plain', asIs), 'the gate itself, once more': await gateOf('plain', asIs) }
 for (const [number, name] of chosen.entries()) {
   const { beside = 'plain', changes } = ablations[name]
-  subjects[beside] ??= await gateOf(beside)
+  subjects[beside] ??= await gateOf(beside, asIs)
   subjects[name] = await gateOf(beside, changed(number, changes))
 }
 const { samples, failures } = await interleaved(bench, subjects, mixed)
