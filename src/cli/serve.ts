@@ -14,6 +14,11 @@ import { operatorsLog } from './operators-log.js'
 export async function serve (options: { config: string }): Promise<number> {
   // Where the configuration asks for several processes, each is this command again.
   if (cluster.isWorker) return await import('./serve-worker.js').then(async ({ serveWorker }) => await serveWorker(options))
+  // The way to Okta verifies all the same; those to issuers, stores and collectors are node's, which believes this.
+  if (process.env['NODE_TLS_REJECT_UNAUTHORIZED'] === '0') {
+    process.stderr.write('narrowgate: not started: NODE_TLS_REJECT_UNAUTHORIZED=0 is set, so nobody would be asked for a certificate that can be trusted: unset it; NODE_EXTRA_CA_CERTS=FILE adds a CA of your own\n')
+    return 2
+  }
   const log = operatorsLog(null)
   const usual = log.level
   let gate

@@ -1,4 +1,4 @@
-import { spawn, type ChildProcess } from 'node:child_process'
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { request as httpsRequest } from 'node:https'
@@ -263,6 +263,14 @@ t.test('the operators\' log neither waits nor fails when nobody takes it', async
   lines.write('third line\n')
   t.match(taken, /\nthird line\n$/)
   t.equal(timers.length, 0)
+})
+
+t.test('where verification is turned off, nothing starts', async t => {
+  const { configFile } = await writeFolder(t, { org: stub.origin, policies: { 'app.yaml': app.text } })
+  const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url))
+  const { status, stderr } = spawnSync(process.execPath, [...process.execArgv, main, 'serve', '-c', configFile], { env: { ...process.env, ...ENVIRONMENT, NODE_TLS_REJECT_UNAUTHORIZED: '0' }, encoding: 'utf8', timeout: 60_000 })
+  t.equal(status, 2)
+  t.match(stderr, /not started: NODE_TLS_REJECT_UNAUTHORIZED=0 is set.*unset it/)
 })
 
 t.test('a full disk under the operators\' log does not end the process', { skip: !existsSync('/dev/full') }, async t => {
