@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { rejections, type Rejection, type RejectionCode } from '../domain/rejection.js'
 import { errorBody } from '../okta/error-body.js'
 import { noteClosing } from './connection.js'
+import { rest } from './pace.js'
 
 /** How long an unread request body is drained after a refusal, so that the client sees the answer and no reset. */
 const LINGER_MS = 1000
@@ -57,8 +58,10 @@ const NOBODY: WrittenRejection = { bytes: 0 }
 /**
  * Makes a refusal in Okta's own form and ends the answer with it. A body that the client is still sending is drained
  * for a moment, so that the client reads the refusal instead of a reset.
+ *
+ * @param spend notes bytes of it that were read; how long to rest then, milliseconds
  */
-export function writeRejection (request: IncomingMessage, response: ServerResponse, rejection: Rejection, id: string, now: number): WrittenRejection {
+export function writeRejection (request: IncomingMessage, response: ServerResponse, rejection: Rejection, id: string, now: number, spend: (bytes: number) => number): WrittenRejection {
   if (response.headersSent || response.destroyed) { response.destroy(); return NOBODY }
   const body = errorBody(rejection, id)
   const bytes = Buffer.byteLength(body)
@@ -71,7 +74,7 @@ export function writeRejection (request: IncomingMessage, response: ServerRespon
   }
   response.writeHead(rejections[rejection.code].status, headers)
   if (!closing || unread === 0) return { bytes, send: () => { if (!response.destroyed) response.end(body) } }
-  linger(request, response, body)
+  linger(request, response, body, spend)
   return { bytes }
 }
 
@@ -88,10 +91,14 @@ function unreadBytes (request: IncomingMessage): number {
   return Number(request.headers['content-length'] ?? 0)
 }
 
-function linger (request: IncomingMessage, response: ServerResponse, body: string | Buffer): void {
+function linger (request: IncomingMessage, response: ServerResponse, body: string | Buffer, spend: (bytes: number) => number): void {
   response.write(body)
   const end = (): void => { clearTimeout(timer); response.end() }
   const timer = setTimeout(end, LINGER_MS)
   request.once('end', end).once('close', end).on('error', () => {})
+  request.on('data', (chunk: Buffer) => {
+    const restMs = spend(chunk.length)
+    if (restMs > 0) rest(request, restMs)
+  })
   request.resume()
 }

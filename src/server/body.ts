@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Pieces } from '../domain/pieces.js'
 import { reject, type Rejection } from '../domain/rejection.js'
 import { noteArrived } from './connection.js'
+import { rest } from './pace.js'
 import type { Shares } from './shares.js'
 
 /** The body of a request that declares none. */
@@ -15,16 +16,21 @@ export interface BodyAborted { readonly kind: 'aborted' }
  * it is here, so that an aborted or slow upload costs nothing.
  *
  * @param response its `close` gives the memory back
+ * @param spend notes bytes that were read; how long to rest then, milliseconds
  * @returns the bytes; `body_too_large`; `overloaded`, when bodies take up all the memory that they may; or that the client left
  */
-export function readBody (request: IncomingMessage, response: ServerResponse, limit: number, memory: BodyMemory): Promise<Buffer | Rejection | BodyAborted> | Rejection {
-  if (Number(request.headers['content-length']) > limit) return tooLarge(limit)
+export function readBody (request: IncomingMessage, response: ServerResponse, limit: number, memory: BodyMemory, spend: (bytes: number) => number): Promise<Buffer | Rejection | BodyAborted> | Rejection {
+  const declared = Number(request.headers['content-length'])
+  if (declared > limit) return tooLarge(limit)
   return new Promise(resolve => {
     const pieces = new Pieces()
     request.on('data', (chunk: Buffer) => {
       const refusal = pieces.size + chunk.length > limit ? tooLarge(limit) : memory.take(chunk.length) ? undefined : noMemory()
-      if (refusal === undefined) pieces.add(chunk)
-      else { request.removeAllListeners('data').pause(); resolve(refusal) }
+      const restMs = spend(chunk.length)
+      if (refusal !== undefined) { request.removeAllListeners('data').pause(); resolve(refusal); return }
+      pieces.add(chunk)
+      // What is all there need not wait.
+      if (restMs > 0 && pieces.size !== declared) rest(request, restMs)
     })
     // A body is kept until its answer has gone out.
     response.once('close', () => { memory.giveBack() })

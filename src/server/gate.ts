@@ -36,6 +36,7 @@ import { revokedBy, TlsListener, tlsOf } from './listener-tls.js'
 import { Outbox } from './outbox.js'
 import { OwnAffairs } from './own-affairs.js'
 import { Overview } from './overview.js'
+import { Pace } from './pace.js'
 import { Places } from './places.js'
 import { Reloader, type ReloadReport } from './reloader.js'
 import { needsRestart } from './restart-needed.js'
@@ -47,6 +48,7 @@ import { Telemetry } from './telemetry.js'
 import { SecretRefresh } from './secret-refresh.js'
 import type { Snapshot } from './snapshot.js'
 import { steadyNow } from './steady.js'
+import { Turns } from './turns.js'
 import { composeUpstream, type UpstreamLink } from './upstreams.js'
 import type { Usable } from './usable.js'
 import { sharedIds } from './used-ids.js'
@@ -222,7 +224,9 @@ export class Gate {
       intend: event => this.#audit.intend(event),
       long: this.#long,
       outbox: new Outbox(setImmediate),
+      turns: new Turns(setImmediate),
       bodies: new Shares(),
+      pace: new Pace(() => performance.now()),
       calls: this.#places,
       shedding: () => this.#delay.shedding,
       telemetry: this.#telemetry,

@@ -3,6 +3,7 @@ import type { IncomingMessage, Server as HttpServer } from 'node:http'
 import proxy from '@fastify/http-proxy'
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { Logger } from 'pino'
+import { networkOf } from '../clients/failures.js'
 import { Exchange } from '../domain/exchange.js'
 import { methodText } from '../domain/method-text.js'
 import { rejections, reject, type Rejection } from '../domain/rejection.js'
@@ -74,17 +75,18 @@ export function buildProxy (road: Road, log: Logger, caps: ListenerCaps, tls?: L
     request.exchange = exchange
     road.long.begin(exchange)
     if (declaresBody(request.raw)) noteArriving(request.raw, reply.raw, exchange)
+    const begun: Begun = { road, log, exchange, request, reply, done }
     const early = gateIsShut(road, exchange, caps) ?? readTarget(exchange, request.raw) ?? refuseOtherMethod(exchange)
     const shedsStrangers = road.shedding() !== 'none'
     if (early === undefined && !shedsStrangers && isTokenCall(exchange)) {
       reply.hijack()
-      answerToken(road, exchange, request.raw, reply.raw).catch((error: unknown) => { lost(road, log, error, request, reply) })
+      if (road.turns.take(ownerOf(exchange))) exchangeToken(begun)
+      else later(begun, () => { exchangeToken(begun) })
       return
     }
     const refusal = early ?? judgeCall(exchange, request.raw, exchange.time)
-    const next: Next = { road, log, exchange, request, reply, shedsStrangers, done }
-    if (!(refusal instanceof Promise)) settle(next, refusal)
-    else if (shedsStrangers) { refusal.catch(() => {}); settle(next, reject('overloaded')) } else refusal.then(found => { settle(next, found) }).catch((error: unknown) => { lost(road, log, error, request, reply) })
+    if (!(refusal instanceof Promise)) settle(begun, shedsStrangers, refusal)
+    else if (shedsStrangers) { refusal.catch(() => {}); settle(begun, true, reject('overloaded')) } else refusal.then(found => { settle(begun, false, found) }).catch((error: unknown) => { lost(road, log, error, request, reply) })
   })
   // A body is ours to read, whatever it is called: Fastify's text/plain parser would read it away.
   app.removeAllContentTypeParsers()
@@ -107,23 +109,46 @@ export function buildProxy (road: Road, log: Logger, caps: ListenerCaps, tls?: L
 }
 
 /** A request that has been judged as far as it can be without its body. */
-interface Next {
+interface Begun {
   readonly road: Road
   readonly log: Logger
   readonly exchange: GateExchange
   readonly request: FastifyRequest
   readonly reply: FastifyReply
-  readonly shedsStrangers: boolean
   readonly done: () => void
 }
 
-function settle (next: Next, refusal: Rejection | undefined): void {
-  if (refusal !== undefined) refuseSlowly(next, next.shedsStrangers && rejections[refusal.code].status === 401 ? reject('overloaded') : refusal)
-  else if (next.reply.raw.destroyed) left(next.road, next.exchange, next.reply)
-  else next.done()
+/** Whose turn has to come for a request to go on: its client's, and for strangers their network's. */
+function ownerOf ({ client, source }: GateExchange): string {
+  return client?.id ?? networkOf(source)
 }
 
-function refuseSlowly ({ road, log, exchange, request, reply }: Next, refusal: Rejection): void {
+/** Goes on when the turn has come. */
+function later (begun: Begun, run: () => void): void {
+  const { road, log, exchange, request, reply } = begun
+  road.turns.wait(ownerOf(exchange), () => {
+    // The connection may have come to an end meanwhile.
+    if (exchange.recorded || reply.raw.destroyed || isClosing(request.raw.socket)) { left(road, exchange, reply); return }
+    try { run() } catch (error) { lost(road, log, error, request, reply) }
+  })
+}
+
+function settle (begun: Begun, shedsStrangers: boolean, refusal: Rejection | undefined): void {
+  if (begun.road.turns.take(ownerOf(begun.exchange))) goOn(begun, shedsStrangers, refusal)
+  else later(begun, () => { goOn(begun, shedsStrangers, refusal) })
+}
+
+function goOn (begun: Begun, shedsStrangers: boolean, refusal: Rejection | undefined): void {
+  if (refusal !== undefined) refuseSlowly(begun, shedsStrangers && rejections[refusal.code].status === 401 ? reject('overloaded') : refusal)
+  else if (begun.reply.raw.destroyed) left(begun.road, begun.exchange, begun.reply)
+  else begun.done()
+}
+
+function exchangeToken ({ road, log, exchange, request, reply }: Begun): void {
+  answerToken(road, exchange, request.raw, reply.raw).catch((error: unknown) => { lost(road, log, error, request, reply) })
+}
+
+function refuseSlowly ({ road, log, exchange, request, reply }: Begun, refusal: Rejection): void {
   const slowed = slowGuessing(road, exchange, refusal)
   if (slowed instanceof Promise) slowed.then(found => { refuseHere(road, exchange, request, reply, found) }).catch((error: unknown) => { lost(road, log, error, request, reply) })
   else refuseHere(road, exchange, request, reply, slowed)
@@ -161,7 +186,7 @@ function refuseHere (road: Road, exchange: GateExchange, request: FastifyRequest
   refuse(road, exchange, request.raw, reply.raw, refusal)
 }
 
-/** The client went away while a signature was checked. */
+/** The client went away while its turn was awaited or a signature was checked. */
 function left (road: Road, exchange: GateExchange, reply: FastifyReply): void {
   reply.hijack()
   exchange.aborted = true

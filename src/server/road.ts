@@ -7,11 +7,13 @@ import type { KeyUses } from './key-use.js'
 import type { LongRequests } from './long-requests.js'
 import type { Metrics } from './metrics.js'
 import type { Outbox } from './outbox.js'
+import type { Pace } from './pace.js'
 import type { Shedding } from './loop-delay.js'
 import type { Places } from './places.js'
 import type { Shares } from './shares.js'
 import type { Snapshot } from './snapshot.js'
 import type { Telemetry } from './telemetry.js'
+import type { Turns } from './turns.js'
 
 /** What the listener needs of the gate around it. Functions where the value changes while it runs. */
 export interface Road {
@@ -35,8 +37,12 @@ export interface Road {
   readonly long: LongRequests
   /** answers that go out when this turn ends */
   readonly outbox: Outbox
+  /** whose request goes on next, by client; of strangers by network */
+  readonly turns: Turns
   /** bytes of request bodies in memory, by client */
   readonly bodies: Shares
+  /** how fast they are read, by client; of strangers by network */
+  readonly pace: Pace
   /** calls in flight, by upstream and client */
   readonly calls: Places
   /** whom the event loop is too late for */

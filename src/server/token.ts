@@ -5,7 +5,7 @@ import { isRejection, reject, type Rejection } from '../domain/rejection.js'
 import type { QueryParameter } from '../domain/target.js'
 import { BodyMemory, declaresBody, NO_BODY, readBody } from './body.js'
 import { recordEvent } from './record.js'
-import { refuse } from './refuse.js'
+import { paceOf, refuse } from './refuse.js'
 import type { Road } from './road.js'
 import type { GateExchange } from './stages.js'
 
@@ -27,7 +27,7 @@ export function refuseOtherMethod (exchange: GateExchange): Rejection | undefine
 /** `POST /oauth2/v1/token`: reads the form, lets the clients' room decide, answers and records. */
 export async function answerToken (road: Road, exchange: GateExchange, request: IncomingMessage, response: ServerResponse): Promise<void> {
   exchange.stage = 'identify'
-  const body = declaresBody(request) ? await readBody(request, response, MAX_FORM_BYTES, new BodyMemory(road.bodies, '', exchange.snapshot.bodyMemoryBytes)) : NO_BODY
+  const body = declaresBody(request) ? await readBody(request, response, MAX_FORM_BYTES, new BodyMemory(road.bodies, '', exchange.snapshot.bodyMemoryBytes), paceOf(road, exchange)) : NO_BODY
   if (isRejection(body)) { refuse(road, exchange, request, response, body); return }
   if ('kind' in body || response.destroyed) { exchange.aborted = true; recordEvent(road, exchange); return }
   exchange.bytesIn = body.length

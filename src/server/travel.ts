@@ -13,7 +13,7 @@ import type { AnswerFacts, ForwardHooks, ForwardResult } from '../upstream/resul
 import { BodyMemory, declaresBody, NO_BODY, readBody } from './body.js'
 import { proofUsed } from '../clients/callers.js'
 import { intend, recordEvent } from './record.js'
-import { refuse } from './refuse.js'
+import { paceOf, refuse } from './refuse.js'
 import type { Road } from './road.js'
 import { signInName } from './sign-in.js'
 import { bodyHoldsKey, judgeBody, type GateExchange } from './stages.js'
@@ -31,7 +31,7 @@ const REFUSALS: Readonly<Record<RefusedBy, RejectionCode>> = {
  */
 export async function travel (road: Road, exchange: GateExchange, request: IncomingMessage, response: ServerResponse): Promise<void> {
   exchange.stage = 'body'
-  const reading = declaresBody(request) ? readBody(request, response, exchange.snapshot.bodyLimitBytes, new BodyMemory(road.bodies, exchange.client!.id, exchange.snapshot.bodyMemoryBytes)) : NO_BODY
+  const reading = declaresBody(request) ? readBody(request, response, exchange.snapshot.bodyLimitBytes, new BodyMemory(road.bodies, exchange.client!.id, exchange.snapshot.bodyMemoryBytes), paceOf(road, exchange)) : NO_BODY
   let unsent: (() => void) | undefined
   let refusal = takeBody(exchange, request, reading instanceof Promise ? await reading : reading) ?? lacksScope(exchange)
   const patience = patienceOf(road, exchange, response)

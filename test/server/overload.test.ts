@@ -3,7 +3,9 @@ import t from 'tap'
 import { ClockWatch } from '../../src/server/clock-watch.js'
 import { affordable, softLimit } from '../../src/server/descriptors.js'
 import { LoopDelay } from '../../src/server/loop-delay.js'
+import { Pace } from '../../src/server/pace.js'
 import { Shares } from '../../src/server/shares.js'
+import { Turns } from '../../src/server/turns.js'
 import { client, later, NO_LIMITS, request, respond, startRig, startStub, until } from '../support/gate.js'
 
 const stub = await startStub(t)
@@ -69,6 +71,113 @@ t.test('a share is never more than its part, and the whole never more than all o
   shares.giveBack('c', 11)
   shares.giveBack('d', 0)
   t.equal(shares.sum, 0)
+})
+
+t.test('who sends bodies without an end is read at a pace, and nobody else', async t => {
+  let now = 0
+  const pace = new Pace(() => now)
+  const MB = 1_048_576
+  const read = (who: string, bytes: number, largest = MB): number => pace.spend(who, bytes - 1024, largest)
+  t.equal(read('a', 2 * MB), 0, 'ahead by an eighth of a second')
+  t.equal(read('a', MB), 62.5, 'and no further: 16 MB a second')
+  t.equal(read('b', MB), 0)
+  t.equal(read('large', 32 * MB, 64 * MB), 375, 'where larger bodies are taken, one of them a second')
+  now = 187.5
+  t.equal(read('a', 2 * MB), 0, 'what was ahead is worked off')
+  for (let n = 0; n < 3000; n++) pace.spend('crumbs', 1, MB)
+  t.ok(pace.spend('crumbs', 1, MB) > 50, 'pieces of a byte cost what they cost')
+  for (let n = 0; n < 900; n++) pace.spend(`source ${n}`, 1000, MB)
+  now = 10_000
+  for (let n = 0; n < 200; n++) pace.spend(`another ${n}`, 1000, MB)
+  t.ok(pace.size < 300, 'and forgotten')
+})
+
+t.test('a client has its part of a turn, those who wait take turns, each in order', async t => {
+  const soon: (() => void)[] = []
+  const turns = new Turns(run => { soon.push(run) })
+  const done: string[] = []
+  const ask = (who: string, what: string): void => {
+    const run = (): void => { done.push(`${who}${what}`) }
+    if (turns.take(who)) run()
+    else turns.wait(who, run)
+  }
+  const turn = (): string => { done.length = 0; soon.shift()!(); return done.join(' ') }
+  for (let n = 0; n < 40; n++) ask('a', `${n}`)
+  for (let n = 0; n < 18; n++) ask('b', `${n}`)
+  ask('c', '0')
+  t.equal(done.length, 33, 'sixteen each, and the one of the third')
+  t.equal(done.at(-1), 'c0')
+  t.equal(turn(), 'a16 b16 a17 b17 a18 a19 a20 a21 a22 a23 a24 a25 a26 a27 a28 a29')
+  done.length = 0
+  ask('a', '40')
+  ask('c', '1')
+  t.same(done, ['c1'], 'nobody passes his own, everybody those of another')
+  t.equal(turn(), 'a30 a31 a32 a33 a34 a35 a36 a37 a38 a39 a40')
+  t.equal(turn(), '')
+  t.equal(soon.length, 0, 'and then nothing is scheduled')
+})
+
+t.test('requests that wait for their turn are answered in order, and not at all behind a connection\'s end', async t => {
+  const rig = await startRig(t, { org: stub.origin, policies, listen: 'maxRequests: 1000' })
+  const connection = await rig.open()
+  const wrong = request('GET /api/v1/groups', app.key)
+  connection.send((request(LIST, app.key) + wrong).repeat(40))
+  const statuses = []
+  for (let i = 0; i < 80; i++) statuses.push((await connection.answer())?.status)
+  t.same(statuses, Array.from({ length: 80 }, (_, n) => n % 2 === 0 ? 200 : 403))
+  t.equal((await rig.events(80)).length, 80)
+  stub.requests.length = 0
+  connection.send(wrong.repeat(20) + request('POST /api/v1/groups', app.key, ['Transfer-Encoding: chunked']) + '1\r\nx\r\n' + 'no chunk' + request(LIST, app.key).repeat(20))
+  t.ok(await connection.ends())
+  t.equal(stub.requests.length, 0, 'nothing behind it is executed')
+  const ended = await rig.events(21)
+  t.equal(ended.length, 21, 'an event each')
+  t.ok(ended.every(({ outcome }) => outcome === 'refused' || outcome === 'aborted'))
+  const gone = await rig.open()
+  gone.send(request(LIST, app.key).repeat(60))
+  gone.destroy()
+  const events = await rig.events(60)
+  t.ok(events.every(({ outcome }) => outcome === 'aborted' || outcome === 'allowed'))
+  t.ok(await until(async () => /^narrowgate_in_flight{[^}]*} 0$/m.test((await rig.admin('/metrics')).text)), 'and nothing stays in flight')
+})
+
+t.test('a crowd of one client\'s requests that has arrived first is not answered first', async t => {
+  const rig = await startRig(t, { org: stub.origin, policies })
+  const crowd = await Promise.all(Array.from({ length: 60 }, async () => await rig.open()))
+  const one = await rig.open()
+  for (const connection of [...crowd, one]) {
+    connection.send(request('GET /api/v1/groups', app.key))
+    await connection.answer()
+  }
+  await rig.events(61)
+  for (const [key, line] of [[app.key, 'GET /api/v1/groups'], ['ngk_none', LIST], [app.key, LIST]] as const) {
+    for (const connection of crowd) connection.send(request(line, key).repeat(5))
+    one.send(request('GET /api/v1/apps', other.key))
+    t.equal((await one.answer())?.status, 403)
+    for (const connection of crowd) for (let i = 0; i < 5; i++) await connection.answer()
+    const place = (await rig.events(301)).findIndex(({ client }) => client === 'other')
+    t.ok(place >= 0 && place < 100, `${place} of 300 before it`)
+  }
+})
+
+t.test('of a body without an end little is read, and who sends all of a large one first reads its refusal', async t => {
+  const rig = await startRig(t, { org: stub.origin, policies })
+  const head = request('POST /api/v1/users', app.key, ['Content-Type: application/json', 'Transfer-Encoding: chunked'])
+  const chunk = Buffer.concat([Buffer.from('10000\r\n'), Buffer.alloc(65_536, 0x20), Buffer.from('\r\n')])
+  const endless = await rig.open()
+  endless.send(head)
+  const more = (): void => { while (endless.socket.writable) if (!endless.socket.write(chunk)) return }
+  endless.socket.on('drain', more)
+  more()
+  t.equal((await endless.answer())?.status, 413)
+  t.ok(await endless.ends())
+  t.ok(endless.socket.bytesWritten - endless.socket.writableLength < 48 * 1_048_576, `${endless.socket.bytesWritten} bytes: a second's worth, and what sockets hold`)
+  const whole = await rig.open()
+  whole.send(Buffer.concat([Buffer.from(head), ...Array(96).fill(chunk), Buffer.from('0\r\n\r\n')]))
+  await new Promise(resolve => { whole.socket.once('drain', resolve) })
+  t.equal((await whole.answer())?.status, 413, 'of six megabytes')
+  t.equal(stub.requests.some(({ body }) => body.length > 0 && body[0] === 0x20), false)
+  stub.requests.length = 0
 })
 
 t.test('connections beyond the caps are told 503 and cost the others nothing', async t => {

@@ -3,7 +3,7 @@ import { fork } from 'node:child_process'
 import path from 'node:path'
 import { createCaller, later, quantile, startWorld, warm } from './world.mjs'
 
-const TROUBLES = ['slow reads', 'flood of calls', 'flood of refused calls', 'flood of wrong keys', 'endless bodies', 'calls that hang', 'half-open connections']
+const TROUBLES = ['slow reads', 'flood of calls', 'flood of refused calls', 'flood of wrong keys', 'flood over 200 connections', 'pipelined flood', 'a connection for each call', 'endless bodies', 'calls that hang', 'half-open connections']
 const SECONDS = 8
 const PER_SECOND = 50
 /** A client that waits longer than a second has been slowed by another: shedding would have to have begun long before. */

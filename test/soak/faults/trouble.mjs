@@ -7,17 +7,17 @@ const me = { key }
 setTimeout(() => { process.exit() }, 60_000)
 process.on('disconnect', () => { process.exit() })
 
-/** `count` connections, opened again whenever they end. */
-function hold (count, arm) {
+/** `count` connections, opened again `ms` after their end. */
+function hold (count, arm, ms = 20) {
   const open = n => {
     const socket = connect({ port: Number(port), host: '127.0.0.1', localAddress: '127.0.0.3', noDelay: true })
-    socket.on('error', () => {}).once('connect', () => { arm(socket, n) }).once('close', () => { setTimeout(open, 20, n) })
+    socket.on('error', () => {}).once('connect', () => { arm(socket, n) }).once('close', () => { setTimeout(open, ms, n) })
   }
   for (let n = 0; n < count; n++) open(n)
 }
 
 /** Asks again as soon as it is answered. */
-const flood = text => hold(16, socket => {
+const flood = (text, count = 16) => hold(count, socket => {
   socket.on('data', () => { socket.write(text) })
   socket.write(text)
 })
@@ -27,6 +27,16 @@ const kinds = {
   'flood of calls': () => { flood(requestText('GET /api/v1/users/00u9', me)) },
   'flood of refused calls': () => { flood(requestText('GET /api/v1/apps', me)) },
   'flood of wrong keys': () => { flood(requestText('GET /api/v1/users/00u9', { key: 'ngk_thisisnokey' })) },
+  'flood over 200 connections': () => { flood(requestText('GET /api/v1/apps', me), 200) },
+  'pipelined flood': () => {
+    const many = requestText('GET /api/v1/apps', me).repeat(20)
+    hold(20, socket => {
+      let answers = 0
+      socket.on('data', chunk => { for (let at = chunk.indexOf('HTTP/1.1 '); at >= 0; at = chunk.indexOf('HTTP/1.1 ', at + 1)) if (++answers % 20 === 0) socket.write(many) })
+      socket.write(many)
+    })
+  },
+  'a connection for each call': () => { hold(100, socket => { socket.on('data', () => { socket.destroy() }).write(requestText('GET /api/v1/apps', me)) }, 0) },
   'endless bodies': () => {
     const chunk = Buffer.concat([Buffer.from('4000\r\n'), Buffer.alloc(16_384, 0x20), Buffer.from('\r\n')])
     hold(50, socket => {
