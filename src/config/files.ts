@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { open, readdir, stat, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
+import { ownText } from '../domain/own-text.js'
 
 /** What was read of a path: its bytes, or the system's code why not (`ENOENT`, …). */
 export type FileRead =
@@ -138,7 +139,7 @@ export async function hashSources (sources: Sources): Promise<string> {
 async function stampOf (path: string): Promise<Stamp> {
   try {
     const { dev, ino, size, mode, mtimeNs, ctimeNs } = await stat(path, { bigint: true })
-    return { text: `${dev} ${ino} ${size} ${mode} ${mtimeNs} ${ctimeNs}`, changed: Number(ctimeNs / 1_000_000n) }
+    return { text: ownText(`${dev} ${ino} ${size} ${mode} ${mtimeNs} ${ctimeNs}`), changed: Number(ctimeNs / 1_000_000n) }
   } catch (error) {
     return { text: codeOf(error), changed: Infinity }
   }

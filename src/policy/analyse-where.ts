@@ -2,7 +2,7 @@ import type { Operation } from '../domain/operation.js'
 import { isRejection } from '../domain/rejection.js'
 import { parseTarget } from '../domain/target.js'
 import type { Catalog } from '../okta/catalog.js'
-import type { ValueTest } from './condition.js'
+import { oneOf, type ValueTest } from './condition.js'
 import { didYouMean } from './nearest.js'
 import { compilePattern } from './pattern.js'
 import { finding, type Finding } from './validate.js'
@@ -39,7 +39,7 @@ type RuleShape = { where: readonly (ValueTest | undefined)[] | undefined }
 /** Compiles a list or a pattern. A pattern that is refused matches nothing and leaves a finding. */
 export function compileTest (written: 'any' | readonly unknown[] | { readonly pattern: string }, path: Path, findings: Finding[]): ValueTest {
   if (written === 'any') return { kind: 'any' }
-  if (isList(written)) return { kind: 'values', values: new Set(written) }
+  if (isList(written)) return oneOf(written)
   const pattern = compilePattern((written as { pattern: string }).pattern)
   if (typeof pattern !== 'string') return { kind: 'pattern', pattern }
   findings.push(finding([...path, 'pattern'], `the pattern ${pattern}`))

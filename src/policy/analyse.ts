@@ -6,7 +6,7 @@ import { analyseWhere } from './analyse-where.js'
 import type { QueryCondition } from './condition.js'
 import { parseRequestLine, type RequestLine } from './request-line.js'
 import type { WrittenAllow, WrittenDeny } from './schema.js'
-import { defaultCredential, isAuthn, type RuleShape } from './shape.js'
+import { defaultCredential, isAuthn, shapeOf, type CommonShape, type RuleShape } from './shape.js'
 import { finding, type Finding } from './validate.js'
 
 /** A rule's shape, when nothing is wrong with it, and what is wrong, by paths relative to the rule. */
@@ -27,6 +27,7 @@ export interface Analyser {
 export interface Context {
   readonly catalog: Catalog
   readonly schemas: SchemaCompiler
+  readonly commons: Pick<Shared<CommonShape>, 'get'>
   documented: (operation: Operation) => QueryCondition
 }
 
@@ -35,12 +36,14 @@ const MOST_KEPT = 20_000
 
 /** Makes the analyser of a catalogue. */
 export function createAnalyser (catalog: Catalog, schemas: SchemaCompiler): Analyser {
-  const allows = new Shared()
-  const denies = new Shared()
+  const allows = new Shared<Analysis>()
+  const denies = new Shared<Analysis>()
+  const commons = new Shared<CommonShape>()
   const documented = new Map<number, QueryCondition>()
   const context: Context = {
     catalog,
     schemas,
+    commons,
     documented (operation) {
       return getOrMake(documented, operation.index, () => ({ kind: 'documented', names: new Set(operation.query) }))
     }
@@ -54,17 +57,18 @@ export function createAnalyser (catalog: Catalog, schemas: SchemaCompiler): Anal
     forget () {
       allows.forget()
       denies.forget()
+      commons.forget()
       schemas.forget()
     }
   }
 }
 
-/** Analyses by the rule's text, and which of them were asked for more than once. */
-class Shared {
-  readonly #known = new Map<string, Analysis>()
+/** What was made of texts, and of which of them it was asked for more than once. */
+class Shared<T> {
+  readonly #known = new Map<string, T>()
   #once = new Set<string>()
 
-  get (text: string, make: () => Analysis): Analysis {
+  get (text: string, make: () => T): T {
     const known = this.#known.get(text)
     if (known !== undefined) { this.#once.delete(text); return known }
     const made = make()
@@ -110,24 +114,23 @@ function analyse (rule: WrittenAllow | WrittenDeny, kind: 'allow' | 'deny', cont
     findings.push(finding(['credential'], 'credential: upstream sends a management credential to an /authn operation', { severity: 'warning', hint: 'none is enough for public calls; authnToken is meant for trusted ones' }))
   }
   if (findings.some(found => found.severity === 'error')) return { findings }
-  return {
-    findings,
-    shape: {
-      operation,
-      // The catalogue's own text: ten thousand rules would keep a copy each.
-      name: rule.as ?? (rule.operation === undefined ? rule.request : undefined) ?? operation.id,
-      spelling: kind === 'deny' || line === undefined ? 'any' : operation.aliases.includes(line.template) ? 'alias' : 'canonical',
-      where,
-      names,
-      query,
-      body,
-      credential,
-      limitPerMinute: 'rateLimit' in rule && rule.rateLimit !== undefined ? Number.parseInt(rule.rateLimit, 10) : undefined,
-      waitMs: 'wait' in rule ? rule.wait?.upToMs : undefined,
-      observe: 'mode' in rule && rule.mode === 'observe',
-      bodyText: rule.body === undefined ? undefined : JSON.stringify(rule.body)
-    }
-  }
+  // With another `where` the same rule has all the rest in common.
+  const { where: _, ...rest } = rule
+  const common = context.commons.get(`${kind} ${JSON.stringify(rest)}`, () => ({
+    operation,
+    // The catalogue's own text: ten thousand rules would keep a copy each.
+    name: rule.as ?? (rule.operation === undefined ? rule.request : undefined) ?? operation.id,
+    spelling: kind === 'deny' || line === undefined ? 'any' : operation.aliases.includes(line.template) ? 'alias' : 'canonical',
+    names,
+    query,
+    body,
+    credential,
+    limitPerMinute: 'rateLimit' in rule && rule.rateLimit !== undefined ? Number.parseInt(rule.rateLimit, 10) : undefined,
+    waitMs: 'wait' in rule ? rule.wait?.upToMs : undefined,
+    observe: 'mode' in rule && rule.mode === 'observe',
+    bodyText: rule.body === undefined ? undefined : JSON.stringify(rule.body)
+  }))
+  return { findings, shape: shapeOf(common, where) }
 }
 
 interface Subject { operation: Operation, line?: RequestLine }

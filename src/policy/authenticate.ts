@@ -28,7 +28,7 @@ export function compileAuthenticate ({ yaml, value }: WrittenPolicy, options: Lo
     }
     if (workload !== undefined) return [compileWorkload(workload, [...at, 'workload'], options.issuers, say)]
     return mtls === undefined ? [] : [{ kind: 'mtls', ...mtls, place: { file: yaml.path, ...yaml.locate([...at, 'mtls']) } }]
-  })
+  }).slice() // the list that flatMap makes has room for sixteen
 }
 
 function readSet ({ file, keys }: NonNullable<Written['privateKeyJwt']>['jwks'], path: Path, attachments: ReadonlyMap<string, string> | undefined, say: Say): unknown {

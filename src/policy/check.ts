@@ -6,7 +6,7 @@ import { covers, disjoint } from './overlap.js'
 import { runTest } from './policy-tests.js'
 import type { RuleShape } from './shape.js'
 import type { WrittenPolicy } from './written.js'
-import type { YamlFile } from './yaml.js'
+import type { Path, YamlFile } from './yaml.js'
 
 /** One test of a policy, run. */
 export interface TestResult {
@@ -135,27 +135,52 @@ function coverage (all: ReadonlySet<string>, seen: ReadonlySet<string>): Coverag
 
 /** One warning per file for its rules, one for its conditions: a file without tests is no reason for a thousand lines. */
 function untestedRules (policy: CompiledPolicy, file: WrittenPolicy, seen: Seen): Problem[] {
-  const own = (table: RuleTable) => table.shapes
-    .flatMap((shape, i) => table.file(i) === file.name ? [{ shape, id: table.id(i), index: table.index(i) }] : [])
-    .sort((a, b) => a.index - b.index)
-  const rules = [...own(policy.allow).map(rule => ({ ...rule, key: 'allow' })), ...own(policy.deny).map(rule => ({ ...rule, key: 'deny' }))]
-  const untested = rules.filter(rule => !seen.rules.has(rule.id))
-  const conditions = own(policy.allow).flatMap(({ shape, id, index }) => conditionsOf(shape).map(condition => ({ index, name: `${id} ${condition}` })))
-  const unrefused = conditions.filter(condition => !seen.conditions.has(condition.name))
+  const allow = ownRules(policy.allow, file.name)
+  const deny = ownRules(policy.deny, file.name)
+  const rules = new Missing(seen.rules)
+  for (const position of allow) rules.look('allow', policy.allow, position, '')
+  for (const position of deny) rules.look('deny', policy.deny, position, '')
+  const conditions = new Missing(seen.conditions)
+  for (const position of allow) for (const condition of conditionsOf(policy.allow.shapes[position]!)) conditions.look('allow', policy.allow, position, ` ${condition}`)
   const problems: Problem[] = []
-  if (untested.length > 0) {
-    const { key, index } = untested[0]!
-    problems.push(file.yaml.problem([key, index], `no test exercises ${untested.length} of ${rules.length} rules: ${some(untested.map(rule => rule.id))}`, { severity: 'warning' }))
-  }
-  if (unrefused.length > 0) {
-    problems.push(file.yaml.problem(['allow', unrefused[0]!.index], `no deny test fails at ${unrefused.length} of ${conditions.length} conditions: ${some(unrefused.map(condition => condition.name))}`, { severity: 'warning' }))
-  }
+  if (rules.first !== undefined) problems.push(file.yaml.problem(rules.first, `no test exercises ${rules.missing} of ${rules.total} rules: ${rules.names()}`, { severity: 'warning' }))
+  if (conditions.first !== undefined) problems.push(file.yaml.problem(conditions.first, `no deny test fails at ${conditions.missing} of ${conditions.total} conditions: ${conditions.names()}`, { severity: 'warning' }))
   return problems
 }
 
-function some (names: readonly string[]): string {
-  return [...names.slice(0, 5), ...names.length > 5 ? ['…'] : []].join(', ')
+/** Positions of the rules that stand in a file itself, in its order. */
+function ownRules (table: RuleTable, file: string): number[] {
+  const positions: number[] = []
+  for (let position = 0; position < table.shapes.length; position++) if (table.file(position) === file) positions.push(position)
+  return positions.sort((a, b) => table.index(a) - table.index(b))
 }
+
+/** How many are not among those seen, and the names of the first: names of the others are never put together. */
+class Missing {
+  total = 0
+  missing = 0
+  /** where the first stands */
+  first: Path | undefined
+  readonly #names: string[] = []
+  readonly #seen: ReadonlySet<string>
+
+  constructor (seen: ReadonlySet<string>) {
+    this.#seen = seen
+  }
+
+  look (key: 'allow' | 'deny', table: RuleTable, position: number, more: string): void {
+    this.total++
+    if (this.#seen.size > 0 && this.#seen.has(table.id(position) + more)) return
+    this.first ??= [key, table.index(position)]
+    if (++this.missing <= MOST_NAMED) this.#names.push(table.id(position) + more)
+  }
+
+  names (): string {
+    return [...this.#names, ...this.missing > MOST_NAMED ? ['…'] : []].join(', ')
+  }
+}
+
+const MOST_NAMED = 5
 
 /** Rules that an earlier rule or a deny leaves nothing to, and pairs of which both can match (when they are wanted). */
 function neverAnswering (policy: CompiledPolicy, file: WrittenPolicy, overlaps: Overlap[] | undefined): Problem[] {

@@ -85,6 +85,15 @@ export interface CompiledPolicy extends PolicyParts {
   readonly deny: RuleTable
 }
 
+let lastColumns: Uint32Array | Uint16Array = new Uint16Array()
+
+/** Clients whose files are laid out alike, as copies of one are, share their columns, which nobody writes to. */
+function sharedColumns (made: Uint32Array | Uint16Array): Uint32Array | Uint16Array {
+  if (made.length === lastColumns.length && made.every((entry, i) => entry === lastColumns[i])) return lastColumns
+  lastColumns = made
+  return made
+}
+
 /**
  * A client's rules, grouped by operation, in order. Columns instead of objects: a rule costs some twelve bytes,
  * its shape is shared, and what audit events need is made when the rule first answers.
@@ -109,7 +118,7 @@ export class RuleTable {
     this.shapes = sorted.map(rule => rule.shape)
     this.groups = starts.length
     const columns = [...starts.map(start => sorted[start]!.shape.operation.index), ...starts, sorted.length, ...sorted.map(rule => rule.index), ...files.length > 1 ? sorted.map(rule => files.indexOf(rule.file)) : []]
-    this.#columns = sorted.length > 65_535 ? Uint32Array.from(columns) : Uint16Array.from(columns)
+    this.#columns = sharedColumns(sorted.length > 65_535 ? Uint32Array.from(columns) : Uint16Array.from(columns))
     this.#files = files
     this.#kind = kind
   }
@@ -180,7 +189,26 @@ export class RuleTable {
  * @param deny likewise; order has no meaning for them
  */
 export function compile (parts: PolicyParts, allow: readonly PlacedRule[], deny: readonly PlacedRule[]): CompiledPolicy {
-  return { ...parts, allow: tableOf(allow, 'allow'), deny: tableOf(deny, 'deny') } as CompiledPolicy
+  // Written out: V8 gives what is spread a hidden class of its own, half a kilobyte for each client.
+  const policy: Omit<CompiledPolicy, typeof compiled> = {
+    client: parts.client,
+    owner: parts.owner,
+    description: parts.description,
+    file: parts.file,
+    hash: parts.hash,
+    mode: parts.mode,
+    upstream: parts.upstream,
+    expiresAt: parts.expiresAt,
+    networks: parts.networks,
+    share: parts.share,
+    reserve: parts.reserve,
+    level: parts.level,
+    waitMs: parts.waitMs,
+    authenticate: parts.authenticate,
+    allow: tableOf(allow, 'allow'),
+    deny: tableOf(deny, 'deny')
+  }
+  return policy as CompiledPolicy
 }
 
 /** Most policies have no deny, and tables without rules are all the same. */

@@ -4,11 +4,32 @@ import type { QueryParameter } from '../domain/target.js'
 import { appendKey, type Step } from './body-path.js'
 import { matches, type Pattern } from './pattern.js'
 
+/** A set of values, or what looks like one. */
+export type Values = Iterable<unknown> & Pick<ReadonlySet<unknown>, 'has' | 'size'>
+
 /** What a single value has to be. */
 export type ValueTest =
   | { readonly kind: 'any' }
-  | { readonly kind: 'values', readonly values: ReadonlySet<unknown> }
+  | { readonly kind: 'values', readonly values: Values }
   | { readonly kind: 'pattern', readonly pattern: Pattern }
+
+/** What a list admits. Most have one text: as a Set and an object around it that takes four times as much, and a client may have hundreds. */
+export function oneOf (values: readonly unknown[]): ValueTest {
+  return values.length === 1 && typeof values[0] === 'string' ? new OneText(values[0]) : { kind: 'values', values: new Set(values) }
+}
+
+/** A test and its one value at once. */
+class OneText implements Iterable<unknown> {
+  readonly #text: string
+
+  constructor (text: string) { this.#text = text }
+
+  get kind (): 'values' { return 'values' }
+  get values (): Values { return this }
+  get size (): number { return 1 }
+  has (value: unknown): boolean { return value === this.#text }
+  [Symbol.iterator] (): Iterator<unknown> { return [this.#text].values() }
+}
 
 /** Which query a rule admits. A query in a request line is `named` with nothing in `allow`. */
 export type QueryCondition =

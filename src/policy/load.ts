@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { ownText } from '../domain/own-text.js'
 import { hasErrors, type Problem } from '../domain/problem.js'
 import type { Catalog, DeclaredOperation } from '../okta/catalog.js'
 import { createAnalyser } from './analyse.js'
@@ -172,7 +173,8 @@ export function * loadInSteps (files: readonly SourceFile[], catalogFor: (declar
 
 function remember ({ file }: ReadPolicy, digest: string, { policy, sharing }: LoadedPolicy, problems: readonly Problem[], dependenciesOf: (kept: Pick<KeptPolicy, 'extends' | 'attachments'>) => string, from: number, until: number): KeptPolicy {
   const names = { extends: file.value.extends ?? NONE, attachments: attachmentsOf(file) }
-  return { digest, policy, sharing, problems, ...names, dependencies: dependenciesOf(names), from, until }
+  // slice: a list that grew has room for more.
+  return { digest, policy, sharing, problems: problems.slice(), extends: names.extends, attachments: names.attachments, dependencies: dependenciesOf(names), from, until }
 }
 
 const NONE: readonly string[] = []
@@ -187,7 +189,7 @@ const isSet = (name: string): boolean => name.includes('/')
 
 /** Problems name the path: a file that has moved is another one. */
 function digestOf (source: SourceFile): string {
-  return `${source.path} ${source.digest ?? createHash('sha256').update(source.text).digest('base64')}`
+  return ownText(`${source.path} ${source.digest ?? createHash('sha256').update(source.text).digest('base64')}`)
 }
 
 function readGround (file: NamedFile | undefined, catalogFor: (declared: readonly DeclaredOperation[]) => Catalog, kept: KeptPolicies | undefined): Ground {

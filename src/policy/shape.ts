@@ -26,6 +26,36 @@ export interface RuleShape {
   readonly bodyText: string | undefined
 }
 
+/** What rules that differ in `where` alone have in common. */
+export type CommonShape = Omit<RuleShape, 'where'>
+
+/** A rule's shape: clients' own ids are in `where`, and all the rest is shared by their rules. */
+export function shapeOf (common: CommonShape, where: RuleShape['where']): RuleShape {
+  return new Shape(common, where)
+}
+
+class Shape implements RuleShape {
+  readonly where: RuleShape['where']
+  readonly #common: CommonShape
+
+  constructor (common: CommonShape, where: RuleShape['where']) {
+    this.where = where
+    this.#common = common
+  }
+
+  get operation (): Operation { return this.#common.operation }
+  get name (): string { return this.#common.name }
+  get spelling (): RuleShape['spelling'] { return this.#common.spelling }
+  get names (): readonly string[] { return this.#common.names }
+  get query (): QueryCondition { return this.#common.query }
+  get body (): BodyCondition | undefined { return this.#common.body }
+  get credential (): CredentialKind { return this.#common.credential }
+  get limitPerMinute (): number | undefined { return this.#common.limitPerMinute }
+  get waitMs (): number | undefined { return this.#common.waitMs }
+  get observe (): boolean { return this.#common.observe }
+  get bodyText (): string | undefined { return this.#common.bodyText }
+}
+
 /** Prefix under which calls go out without a credential unless a rule says otherwise: /authn needs none. */
 const AUTHN = '/api/v1/authn'
 

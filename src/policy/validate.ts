@@ -14,7 +14,7 @@ export interface Finding {
 
 /** Makes a Finding; error at the value unless told otherwise. */
 export function finding (path: Path, message: string, more: Partial<Omit<Finding, 'path' | 'message'>> = {}): Finding {
-  return { path, message, what: more.what ?? 'value', severity: more.severity ?? 'error', hint: more.hint }
+  return { path: [...path], message, what: more.what ?? 'value', severity: more.severity ?? 'error', hint: more.hint }
 }
 
 type Schema = TSchema & {
@@ -38,7 +38,14 @@ type Schema = TSchema & {
  * Checks a value against one of schema.ts's schemas and finds everything that is wrong. It knows the part of
  * JSON Schema that those use; a general validator's messages about unions help nobody who wrote a file.
  */
-export function validate (schema: TSchema, value: unknown, path: Path = [], found: Finding[] = []): Finding[] {
+export function validate (schema: TSchema, value: unknown): Finding[] {
+  const found: Finding[] = []
+  check(schema, value, [], found)
+  return found
+}
+
+/** @param path where the value stands; one array for all, which findings copy */
+function check (schema: TSchema, value: unknown, path: (string | number)[], found: Finding[]): void {
   const s = schema as Schema
   if (s.anyOf !== undefined) validateUnion(s.anyOf, value, path, found)
   else if ('const' in s) validateConstant(s, value, path, found)
@@ -48,7 +55,6 @@ export function validate (schema: TSchema, value: unknown, path: Path = [], foun
   } else if (s.type === 'object') validateObject(s, value as Record<string, unknown>, path, found)
   else if (s.type === 'array') validateArray(s, value as unknown[], path, found)
   else if (s.type === 'string') validateString(s, value as string, path, found)
-  return found
 }
 
 function validateInteger (schema: Schema, value: unknown, path: Path, found: Finding[]): void {
@@ -60,12 +66,12 @@ function validateConstant (schema: Schema, value: unknown, path: Path, found: Fi
   if (value !== schema.const) found.push(finding(path, `${show(value)} is not ${show(schema.const)}`))
 }
 
-function validateUnion (branches: readonly Schema[], value: unknown, path: Path, found: Finding[]): void {
+function validateUnion (branches: readonly Schema[], value: unknown, path: (string | number)[], found: Finding[]): void {
   const type = typeOf(value)
   const constants = branches.filter(branch => 'const' in branch)
   if (constants.some(branch => branch.const === value)) return
   const branch = branches.find(candidate => !('const' in candidate) && candidate.type === type)
-  if (branch !== undefined) { validate(branch, value, path, found); return }
+  if (branch !== undefined) { check(branch, value, path, found); return }
   const names = constants.map(candidate => String(candidate.const))
   if (constants.length === branches.length || (type === 'string' && names.length > 0 && branches.every(candidate => candidate.type !== 'string' || 'const' in candidate))) {
     const others = branches.filter(candidate => !('const' in candidate)).map(candidate => article(candidate.type as string))
@@ -76,7 +82,7 @@ function validateUnion (branches: readonly Schema[], value: unknown, path: Path,
   found.push(finding(path, `${kinds.join(' or ')} is needed here, not ${article(type)}`, { hint: quoteHint(branches.some(candidate => candidate.type === 'string' && !('const' in candidate)) ? 'string' : '', value) }))
 }
 
-function validateObject (schema: Schema, value: Record<string, unknown>, path: Path, found: Finding[]): void {
+function validateObject (schema: Schema, value: Record<string, unknown>, path: (string | number)[], found: Finding[]): void {
   const properties = schema.properties ?? {}
   const values = schema.patternProperties === undefined ? undefined : Object.values(schema.patternProperties)[0]
   for (const key of schema.required ?? []) {
@@ -86,8 +92,11 @@ function validateObject (schema: Schema, value: Record<string, unknown>, path: P
   if (schema.maxProperties === 1 && Object.keys(value).length > 1) found.push(finding(path, `exactly one of ${Object.keys(properties).join(', ')} is needed here`))
   for (const [key, member] of Object.entries(value)) {
     const known = Object.hasOwn(properties, key) ? properties[key] : values
-    if (known !== undefined) validate(known, member, [...path, key], found)
-    else if (schema.additionalProperties === false) found.push(unknownKey(key, path, properties))
+    if (known !== undefined) {
+      path.push(key)
+      check(known, member, path, found)
+      path.pop()
+    } else if (schema.additionalProperties === false) found.push(unknownKey(key, path, properties))
   }
 }
 
@@ -97,19 +106,35 @@ function unknownKey (key: string, path: Path, properties: Record<string, Schema>
   return finding([...path, key], `unknown key "${key}"`, { what: 'key', hint: didYouMean(key, known) ?? `known here: ${known.join(', ')}` })
 }
 
-function validateArray (schema: Schema, value: readonly unknown[], path: Path, found: Finding[]): void {
+function validateArray (schema: Schema, value: readonly unknown[], path: (string | number)[], found: Finding[]): void {
   if (value.length < (schema.minItems ?? 0)) found.push(finding(path, 'this list is empty', { hint: 'an empty list matches nothing' }))
-  if (schema.items !== undefined) for (let i = 0; i < value.length; i++) validate(schema.items, value[i], [...path, i], found)
+  if (schema.items === undefined) return
+  for (let i = 0; i < value.length; i++) {
+    path.push(i)
+    check(schema.items, value[i], path, found)
+    path.pop()
+  }
 }
 
 function validateString (schema: Schema, value: string, path: Path, found: Finding[]): void {
   if (value.length < (schema.minLength ?? 0)) found.push(finding(path, 'this text is empty'))
   else if (value.length > (schema.maxLength ?? Infinity)) found.push(finding(path, `this text is longer than ${schema.maxLength} characters`))
-  else if (schema.pattern !== undefined && !new RegExp(schema.pattern, 'u').test(value)) {
+  else if (schema.pattern !== undefined && !patternOf(schema.pattern).test(value)) {
     // Who pastes a key where its hash belongs must not find it in a log.
     const shown = schema.writeOnly === true ? 'this' : show(value)
     found.push(finding(path, `${shown} has not the form that is needed here`, { hint: value.startsWith('ngk_') ? 'this is the key itself: give its hash, and replace the key, since it has been in a file' : schema.description ?? `it has to match ${schema.pattern}` }))
   }
+}
+
+/** Compiled once: what the schemas have are a dozen. */
+const patterns = new Map<string, RegExp>()
+
+function patternOf (source: string): RegExp {
+  const known = patterns.get(source)
+  if (known !== undefined) return known
+  const made = new RegExp(source, 'u')
+  patterns.set(source, made)
+  return made
 }
 
 function typeOf (value: unknown): string {

@@ -1,5 +1,6 @@
 import { isAlias, isCollection, isMap, isPair, isScalar, LineCounter, parseAllDocuments, visit, type Document, type Node } from 'yaml'
 import { isTooDeep } from '../domain/nesting.js'
+import { ownText } from '../domain/own-text.js'
 import type { Problem, Severity } from '../domain/problem.js'
 
 /** Where something stands: keys and indexes from the root of the file. */
@@ -48,9 +49,10 @@ export function readYaml (path: string, text: string): YamlFile {
     problems,
     document: sound,
     locate,
-    problem: (target, message, more = {}) => ({
-      severity: more.severity ?? 'error', file: path, ...locate(target, more.what), message, hint: more.hint
-    })
+    problem: (target, message, more = {}) => {
+      const { line, column } = locate(target, more.what)
+      return { severity: more.severity ?? 'error', file: path, line, column, message: ownText(message), hint: more.hint }
+    }
   }
 }
 
@@ -89,7 +91,7 @@ type Say = (offset: number, message: string, hint?: string) => void
  * whole file. (A reviver can't do it: what it returns is dropped when it equals what was there.)
  */
 function detached (value: unknown): unknown {
-  if (typeof value === 'string') return Buffer.from(value).toString()
+  if (typeof value === 'string') return ownText(value)
   if (Array.isArray(value)) for (let i = 0; i < value.length; i++) value[i] = detached(value[i])
   else if (typeof value === 'object' && value !== null) for (const key of Object.keys(value)) (value as Record<string, unknown>)[key] = detached((value as Record<string, unknown>)[key])
   return value
