@@ -21,7 +21,7 @@ const events = [
   someEvent({ id: 'a3', phase: 'intent', outcome: 'pending', method: 'POST', count: 3 })
 ]
 const lines = events.flatMap(event => [plain, ocsf, ecs].map(write => write(event).trimEnd()))
-const WORDS = ['{', '}', '[', ']', ':', ',', '"', 'null', '1', '-1', '1e999', 'true', '{}', '[]', '"x"', '{"toString":1,"valueOf":2}', '[null]', '"resources":', '"time":', '"event":"narrowgate.request"', '"outcome":', '"queryNames":', '"bodyPaths":', '"unmapped":', '"class_uid":6003', '"metadata":', '"narrowgate":', '"authorizations":', '"enrichments":', '"__proto__":', '"count":', '"bytesIn":', '"durationMs":', '"phase":"x"', '\\u001b[31m', '\x1b]0;x\x07', '\\u0000', '\\n', '\xff']
+const WORDS = ['{', '}', '[', ']', ':', ',', '"', 'null', '1', '-1', '1e999', 'true', '{}', '[]', '"x"', '{"toString":1,"valueOf":2}', '[null]', '"resources":', '"time":', '"event":"narrowgate.request"', '"outcome":', '"queryNames":', '"bodyPaths":', '"unmapped":', '"class_uid":6003', '"metadata":', '"narrowgate":', '"authorizations":', '"enrichments":', '"__proto__":', '"count":', '"bytesIn":', '"durationMs":', '"phase":"x"', '\\u001b[31m', '\x1b]0;x\x07', '\\u0000', '\\n', '\\u009b31m', '\\u202e', '\\u200b', '\xc2\x9b', '\xe2\x80\xae', '\xff']
 const paint = painter(false)
 
 export const auditLine: FuzzTarget = {
@@ -31,7 +31,7 @@ export const auditLine: FuzzTarget = {
   slowMs: 250,
   structured: fc.oneof(
     { weight: 2, arbitrary: pieces(WORDS).map(text => `{"event":"narrowgate.request",${text}}`) },
-    { weight: 3, arbitrary: fc.tuple(fc.constantFrom(...lines), fc.constantFrom('time', 'outcome', 'resources', 'queryNames', 'method', 'id', 'path', 'client', 'status', 'bytesIn', 'durationMs', 'rule', 'detail', 'count', 'phase', 'metadata', 'api', 'unmapped', 'authorizations', 'enrichments', 'http_request', 'narrowgate'), fc.constantFrom<unknown>(null, 1, '', 'x', {}, [], [null], { toString: 1, valueOf: 2 }, [{}], [[]], 'x\u001b[2J', -1, true)).map(([line, key, value]) => Buffer.from(JSON.stringify({ ...JSON.parse(line) as object, [key]: value })).toString('latin1')) },
+    { weight: 3, arbitrary: fc.tuple(fc.constantFrom(...lines), fc.constantFrom('time', 'outcome', 'resources', 'queryNames', 'method', 'id', 'path', 'client', 'status', 'bytesIn', 'durationMs', 'rule', 'detail', 'count', 'phase', 'metadata', 'api', 'unmapped', 'authorizations', 'enrichments', 'http_request', 'narrowgate'), fc.constantFrom<unknown>(null, 1, '', 'x', {}, [], [null], { toString: 1, valueOf: 2 }, [{}], [[]], 'x\u001b[2J', 'x\u009b2J', '\u202egnp', ['\u2066', '\u200b'], -1, true)).map(([line, key, value]) => Buffer.from(JSON.stringify({ ...JSON.parse(line) as object, [key]: value })).toString('latin1')) },
     { weight: 1, arbitrary: pieces(WORDS) },
     { weight: 1, arbitrary: anyBytes }
   ),
@@ -47,6 +47,7 @@ export const auditLine: FuzzTarget = {
     severityOf(event)
     for (const write of [plain, ocsf, ecs]) {
       const line = write(event)
+      assert.ok(!/[\x00-\x1f\x7f-\x9f\p{Cf}\p{Zl}\p{Zp}]/u.test(line.slice(0, -1)), 'a line holds what is not to be seen') // eslint-disable-line no-control-regex
       assert.ok(line.endsWith('}\n') && !line.slice(0, -1).includes('\n'), 'it is written as several lines')
       assert.equal(parseEvent(line.trimEnd())?.id, event.id, 'written again it is another event')
     }

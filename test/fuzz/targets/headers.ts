@@ -32,7 +32,7 @@ export const headers: FuzzTarget = {
   slowMs: 250,
   // \x01 stands between name and value, \x02 between lines: no header holds either and passes.
   structured: fc.oneof({ weight: 8, arbitrary: fc.tuple(fc.constantFrom('GET', 'POST', 'HEAD', 'PUT', ''), fc.array(line, { maxLength: 6 })).map(([method, lines]) => [method, ...lines].join('\x02')) }, { weight: 1, arbitrary: fc.tuple(anyBytes, line).map(([any, one]) => `POST\x02${any}\x02${one}`) }),
-  corpus: ['POST\x02Host\x01gate\x02Authorization\x01SSWS ngk_x\x02Content-Type\x01application/json\x02Content-Length\x0112\x02Accept\x01*/*\x02Cookie\x01sid=1\x02Connection\x01keep-alive', 'GET\x02Host\x01gate\x02Accept-Encoding\x01gzip\x02User-Agent\x01okta-sdk/1\x02Authorization\x01Bearer x', 'PUT\x02Host\x01g\x02Transfer-Encoding\x01chunked', `GET\x02Host\x01g${Array.from({ length: 105 }, (_, n) => `\x02X-${n}\x01y`).join('')}`],
+  corpus: ['POST\x02Host\x01gate\x02Authorization\x01SSWS ngk_x\x02Content-Type\x01application/json\x02Content-Length\x0112\x02Accept\x01*/*\x02Cookie\x01sid=1\x02Connection\x01keep-alive', 'GET\x02Host\x01gate\x02Accept-Encoding\x01gzip\x02User-Agent\x01okta-sdk/1\x02Authorization\x01Bearer x', 'GET\x02Host\x01g\x02Connection\x01keep-alive, Upgrade\x02Upgrade\x01h2c', 'POST\x02Host\x01g\x02Expect\x01100-continue\x02Content-Length\x0112', 'PUT\x02Host\x01g\x02Transfer-Encoding\x01chunked', `GET\x02Host\x01g${Array.from({ length: 105 }, (_, n) => `\x02X-${n}\x01y`).join('')}`],
   words: [...NAMES, ...VALUES, '\x01', '\x02'],
   check (input) {
     const { method, raw } = linesOf(input)

@@ -11,15 +11,20 @@ const PLAIN = /^(?:\/[A-Za-z0-9_-]+)+(?:\?[a-z]+=[A-Za-z0-9]*(?:&[a-z]+=[A-Za-z0
 /** RFC 3986, appendix B. */
 const REFERENCE = /^(([^:/?#]+):)?(\/\/([^/?#]*))?([^?#]*)(\?([^#]*))?(#(.*))?$/s
 
-const WORDS = ['/', '//', 'api', '/api/v1/users', '/api/v1/users/', '/api/v1/authn/', '00u1', 'me', '.', '..', '%2e', '%2E%2e', '%2f', '%5c', '\\', '%25', '%2525', '%00', '%c3%a9', '%C0%AF', '%ff', '%', '%4', '%zz', '%41', ';', ';a=b', '?', '&', '=', '+', '#', '@', ':', "'", '(', '$', '!', '*', ',', '~', ' ', '%20', '%2b', '%26', '%3d', '[', ']', '%5B', '{', '|', '<', '"', '`', '^', 'http://evil.example', '*', 'a@b.example', 'x'.repeat(600), '\x7f', '\x80', '\r\n']
+const WORDS = ['/', '//', 'api', '/api/v1/users', '/api/v1/users/', '/api/v1/authn/', '00u1', 'me', '.', '..', '%2e', '%2E%2e', '%2f', '%5c', '\\', '%25', '%2525', '%00', '%c3%a9', '%C0%AF', '%ff', '%', '%4', '%zz', '%41', ';', ';a=b', '?', '&', '=', '+', '#', '@', ':', "'", '(', '$', '!', '*', ',', '~', ' ', '%20', '%2b', '%26', '%3d', '[', ']', '%5B', '{', '|', '<', '"', '`', '^', 'http://evil.example', '*', 'a@b.example', 'x'.repeat(600), 'y'.repeat(2500), '\x7f', '\x80', '\r\n']
+
+/** Of several bytes one alone decodes to nothing. */
+function decodeURIComponentOr (escape: string): string {
+  try { return decodeURIComponent(escape) } catch { return '' }
+}
 
 export const requestTarget: FuzzTarget = {
   name: 'target',
-  property: 'an accepted target reads the same, byte for byte, for new URL(), URLSearchParams and RFC 3986\'s own expression, and parses to itself; plain ones are accepted',
+  property: 'an accepted target reads the same, byte for byte, for new URL(), URLSearchParams and RFC 3986\'s own expression, and parses to itself; no path has a second spelling; plain ones are accepted',
   share: 5,
   slowMs: 250,
   structured: fc.oneof({ weight: 6, arbitrary: pieces(WORDS).map(text => `/${text}`) }, { weight: 1, arbitrary: pieces(WORDS) }, { weight: 1, arbitrary: anyBytes }),
-  corpus: ['/api/v1/users/00u1abcdefghijklmnop?expand=blocks&x=a+b', '/api/v1/users/ada%40example.com/lifecycle/activate?sendEmail=false', '/api/v1/authn/', '/api/v1/groups?q=eng&limit=2&after=00g1', "/api/v1/logs?filter=a%20eq%20'b'&since=2026-01-01T00:00:00.000Z", '/'],
+  corpus: ['/api/v1/users/00u1abcdefghijklmnop?expand=blocks&x=a+b', '/api/v1/users/ada%40example.com/lifecycle/activate?sendEmail=false', '/api/v1/authn/', '/api/v1/users/a%20b/groups', '/api/v1/users/%20a', '/api/v1/users/a%20', '/api/v1/%75sers', '/api/v1/groups?q=eng&limit=2&after=00g1', "/api/v1/logs?filter=a%20eq%20'b'&since=2026-01-01T00:00:00.000Z", '/'],
   words: WORDS,
   check (input) {
     const target = parseTarget(input, ALIASES)
@@ -29,7 +34,9 @@ export const requestTarget: FuzzTarget = {
       return
     }
     assert.equal(target.raw, input, 'raw is not what was received')
+    assert.ok(input.length <= 4096 && !/[^\x21-\x7e]|[\\#"<>^`{|}]/.test(input), 'too long, or with a character that no URL has')
     const [path = '', query] = input.split(/\?(.*)/s)
+    for (const [escape] of path.matchAll(/%../g)) assert.ok(!/^[\w.~-]$/.test(decodeURIComponentOr(escape)), 'a letter is escaped: the same path has another spelling')
     assert.equal(target.path, path, 'the path is another')
     const url = new URL(ORIGIN + input)
     // The one byte that new URL() escapes and RFC 3986 does not: an apostrophe of the query, the same value either way.
@@ -43,6 +50,7 @@ export const requestTarget: FuzzTarget = {
     for (const [i, segment] of target.segments.entries()) {
       assert.ok(segment !== '.' && segment !== '..' && (segment !== '' || i === target.segments.length - 1), 'a dot or empty segment')
       assert.ok(!/[\\/%;?#]|[^\x20-\x7e]/.test(segment), 'a segment holds a separator')
+      assert.equal(segment.trim(), segment, 'who trims reads another segment')
     }
     const written = (query ?? '').split('&')
     const parameters = target.query.filter((_, i) => written[i] !== '')
