@@ -70,7 +70,7 @@ export function writeRejection (request: IncomingMessage, response: ServerRespon
   const closing = unread > LINGER_BYTES || closes(rejection)
   if (closing) {
     headers.push('Connection', 'close')
-    noteClosing(request.socket)
+    noteClosing(request.socket, request)
   }
   response.writeHead(rejections[rejection.code].status, headers)
   if (!closing || unread === 0) return { bytes, send: () => { if (!response.destroyed) response.end(body) } }
@@ -81,7 +81,7 @@ export function writeRejection (request: IncomingMessage, response: ServerRespon
 const CLOSING: ReadonlySet<RejectionCode> = new Set(['bad_request', 'bad_header', 'bad_framing', 'request_timeout', 'draining', 'overloaded'])
 
 /** A head that two parsers may read in different ways has, for one of them, a body where the other sees the next request. */
-function closes (rejection: Rejection): boolean {
+export function closes (rejection: Rejection): boolean {
   return CLOSING.has(rejection.code)
 }
 

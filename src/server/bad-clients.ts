@@ -62,7 +62,8 @@ function rejectionFor (error: NodeJS.ErrnoException): Rejection {
  */
 function close (road: Road, socket: Duplex, rejection: Rejection, request?: IncomingMessage, response?: ServerResponse): void {
   road.outbox.flush()
-  if (isClosing(socket)) { end(socket); return }
+  // The answer that ends the connection may still wait for its turn, behind others.
+  if (isClosing(socket)) { if (ownerOf(socket) === undefined) end(socket); return }
   noteClosing(socket)
   const arriving = arrivingOn(socket)
   if (arriving?.exchange.recorded === true) { end(socket); return }

@@ -13,9 +13,14 @@ export interface Arriving {
 const ARRIVING = Symbol('arriving')
 const CLOSING = Symbol('closing')
 const LAST = Symbol('last')
+const BEGUN = Symbol('begun')
+const NTH = Symbol('nth')
+const QUEUED = Symbol('queued')
 
 /** What the listener keeps with a connection; `_httpMessage` is node's. */
-type Connection = Duplex & { [ARRIVING]?: Arriving | undefined, [CLOSING]?: true, [LAST]?: true, readonly _httpMessage?: ServerResponse | null }
+type Connection = Duplex & { [ARRIVING]?: Arriving | undefined, [CLOSING]?: number, [LAST]?: true, [BEGUN]?: number, [QUEUED]?: Set<ServerResponse>, readonly _httpMessage?: ServerResponse | null }
+
+type Numbered = IncomingMessage & { [NTH]?: number }
 
 /** Notes that a request's body has yet to arrive on its connection. */
 export function noteArriving (request: IncomingMessage, response: ServerResponse, exchange: GateExchange): void {
@@ -39,14 +44,50 @@ export function ownerOf (socket: Duplex): ServerResponse | undefined {
   return (socket as Connection)._httpMessage ?? undefined
 }
 
-/** From here on nothing that this connection brings is a request (RFC 9112 section 9.6). */
-export function noteClosing (socket: Duplex): void {
-  (socket as Connection)[CLOSING] = true
+/** Counts the requests of a connection, so that it is known which of them stands behind which. */
+export function noteBegun (request: IncomingMessage): void {
+  const connection = request.socket as Connection
+  (request as Numbered)[NTH] = connection[BEGUN] = (connection[BEGUN] ?? 0) + 1
+}
+
+/**
+ * An answer that waits behind another one of its connection hears of the connection's end: node tells the one that it
+ * is writing, and no other, so that a call, its place and its body would be held for nobody, for ever.
+ */
+export function watchQueued (request: IncomingMessage, response: ServerResponse): void {
+  if (response.socket !== null) return
+  const connection = request.socket as Connection
+  let queued = connection[QUEUED]
+  if (queued === undefined) {
+    const all = queued = connection[QUEUED] = new Set()
+    connection.once('close', () => {
+      for (const each of all) if (each.socket === null && !each.destroyed && !each.writableFinished) each.destroy().emit('close')
+    })
+  }
+  const all = queued
+  all.add(response)
+  response.once('close', () => { all.delete(response) })
+}
+
+/**
+ * Nothing that this connection brings behind a request is a request (RFC 9112 section 9.6).
+ *
+ * @param request absent: behind all that have begun
+ */
+export function noteClosing (socket: Duplex, request?: IncomingMessage): void {
+  const connection = socket as Connection
+  connection[CLOSING] = Math.min(connection[CLOSING] ?? Infinity, (request as Numbered | undefined)?.[NTH] ?? connection[BEGUN] ?? 0)
+}
+
+/** True for a request that has begun behind one whose answer ends the connection: it is not to be executed. */
+export function isBehindClosing (request: IncomingMessage): boolean {
+  const closing = (request.socket as Connection)[CLOSING]
+  return closing !== undefined && ((request as Numbered)[NTH] ?? 0) > closing
 }
 
 /** True when an answer on this connection has announced its end: where a next request begins is in doubt. */
 export function isClosing (socket: Duplex): boolean {
-  return (socket as Connection)[CLOSING] === true
+  return (socket as Connection)[CLOSING] !== undefined
 }
 
 /** The request that has just begun is the last one of its connection, though its own body may still arrive. */

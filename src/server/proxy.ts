@@ -7,10 +7,11 @@ import { networkOf } from '../clients/failures.js'
 import { Exchange } from '../domain/exchange.js'
 import { methodText } from '../domain/method-text.js'
 import { rejections, reject, type Rejection } from '../domain/rejection.js'
+import { closes } from './answer.js'
 import { listenForBadClients } from './bad-clients.js'
 import { declaresBody } from './body.js'
 import { capConnections } from './connection-caps.js'
-import { hadLast, isClosing, noteArriving, noteLast } from './connection.js'
+import { hadLast, isBehindClosing, isClosing, noteArriving, noteBegun, noteClosing, noteLast, watchQueued } from './connection.js'
 import { affordable } from './descriptors.js'
 import { contextOf, type ListenerTls } from './listener-tls.js'
 import { noSchemas } from './no-schemas.js'
@@ -71,12 +72,16 @@ export function buildProxy (road: Road, log: Logger, caps: ListenerCaps, tls?: L
     if (isClosing(request.raw.socket) || hadLast(request.raw.socket)) { reply.hijack(); return }
     // RFC 9112 section 9.3: a proxy keeps no connection with a client of HTTP/1.0, whatever it asks for.
     if (request.raw.httpVersion === '1.0') { reply.raw.shouldKeepAlive = false; noteLast(request.raw.socket) }
+    noteBegun(request.raw)
+    watchQueued(request.raw, reply.raw)
     const exchange = open(road, request.raw)
     request.exchange = exchange
     road.long.begin(exchange)
     if (declaresBody(request.raw)) noteArriving(request.raw, reply.raw, exchange)
     const begun: Begun = { road, log, exchange, request, reply, done }
     const early = gateIsShut(road, exchange, caps) ?? readTarget(exchange, request.raw) ?? refuseOtherMethod(exchange)
+    // At once, and not when its turn comes: what stands behind it may be another client's, whose turn comes sooner.
+    if (early !== undefined && closes(early)) noteClosing(request.raw.socket, request.raw)
     const shedsStrangers = road.shedding() !== 'none'
     if (early === undefined && !shedsStrangers && isTokenCall(exchange)) {
       reply.hijack()
@@ -127,8 +132,8 @@ function ownerOf ({ client, source }: GateExchange): string {
 function later (begun: Begun, run: () => void): void {
   const { road, log, exchange, request, reply } = begun
   road.turns.wait(ownerOf(exchange), () => {
-    // The connection may have come to an end meanwhile.
-    if (exchange.recorded || reply.raw.destroyed || isClosing(request.raw.socket)) { left(road, exchange, reply); return }
+    // The connection may have come to an end meanwhile, or the one before it may be the last that it answers.
+    if (exchange.recorded || reply.raw.destroyed || isBehindClosing(request.raw)) { left(road, exchange, reply); return }
     try { run() } catch (error) { lost(road, log, error, request, reply) }
   })
 }

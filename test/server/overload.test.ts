@@ -252,6 +252,33 @@ t.test('bodies that are on their way take up a bounded amount of memory, one cli
   t.ok(await until(async () => (await rig.ask(head(app.key) + body)).status === 200), 'by who hangs up, too')
 })
 
+t.test('a client that leaves takes with it what waits behind a slow answer on its connection: calls, places, bodies', async t => {
+  const rig = await startRig(t, { org: stub.origin, policies, listen: 'bodyLimitBytes: 1048576, bodyMemoryBytes: 2097152' })
+  const body = JSON.stringify({ profile: { x: 'y'.repeat(799_980) } }).padEnd(800_000, ' ')
+  const post = request('POST /api/v1/users', app.key, ['Content-Type: application/json'], body)
+  // The first call of a bucket goes alone.
+  stub.answer = usual
+  for (const bytes of [request(LIST, app.key), post]) t.equal((await rig.ask(bytes)).status, 200)
+  await rig.events(2)
+  let slow = true
+  stub.requests.length = 0
+  stub.answer = (received, socket) => {
+    if (slow) { slow = false; return }
+    socket.write(respond(200, received.method === 'GET' ? Buffer.alloc(3_000_000, ' ') : '{}'))
+  }
+  const connection = await rig.open()
+  connection.send(request(LIST, app.key).repeat(3) + post)
+  t.ok(await until(() => stub.requests.length === 4), 'all four are under way, the first without an answer')
+  await later(50)
+  connection.destroy()
+  const events = await rig.events(4)
+  t.same(events.map(({ outcome }) => outcome), ['aborted', 'aborted', 'aborted', 'aborted'], 'each has its end')
+  t.ok(await until(async () => /^narrowgate_in_flight{[^}]*} 0$/m.test((await rig.admin('/metrics')).text)), 'no place is kept')
+  stub.answer = usual
+  t.equal((await rig.ask(post)).status, 200, 'nor the memory of a body')
+  await rig.events(1)
+})
+
 t.test('a client whose calls hang leaves half of the slots to the others', async t => {
   stub.answer = ({ target }, socket) => { if (!target.includes('hang')) socket.write(respond(200)) }
   const any = 'allow: [{ operation: listUsers, query: any }]'

@@ -22,6 +22,9 @@ export const reuse: readonly Vector[] = [
   { name: 'behind HTTP/1.0 nothing is read', bytes: http(GET).replace('HTTP/1.1', 'HTTP/1.0') + DELETED, arrives: [GET], answers: [] },
   { name: 'behind HTTP/1.0 that asks to be kept alive nothing is read', bytes: http(GET, ['Connection: keep-alive']).replace('HTTP/1.1', 'HTTP/1.0') + http(`${GET}/groups`), arrives: [GET], answers: [200] },
   ...['X_A: 1', 'X.A: 1', 'X: \xe9', 'Host: other', 'Host: a/b', AUTH, 'Connection: accept', 'Expect: 100-continue, x'].map(line => ({ name: `behind a head that is refused nothing is read: ${line}`, bytes: http(GET, [line]) + http(`${GET}/groups`) })),
+  // Sixteen of a stranger's go on in a turn of the event loop, the seventeenth waits; a client's own turn comes sooner.
+  { name: 'behind a refused head that waits for its turn nothing is read', bytes: anonymous(GET).repeat(16) + anonymous(GET).replace('Host: gate', 'Host: gate\r\nX_A: 1') + http(GET), answers: [...Array.from({ length: 16 }, () => 401), 400] },
+  { name: 'what stands before a refused head is answered, though it waits for its turn', bytes: http(GET).repeat(40) + http(GET, ['X_A: 1']) + http(`${GET}/groups`), arrives: Array.from({ length: 40 }, () => GET), answers: [...Array.from({ length: 40 }, () => 200), 400] },
   { name: 'behind a head without Host nothing is read', bytes: `${GET} HTTP/1.1\r\n${AUTH}\r\n\r\n${http(GET)}` },
   { name: 'behind another version nothing is read', bytes: http(GET).replace('HTTP/1.1', 'HTTP/2.0') + http(GET) },
   { name: 'behind bad framing nothing is read', bytes: http(`POST ${USER}`, ['Transfer-Encoding: cow']) + http(GET) },
