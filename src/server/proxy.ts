@@ -78,7 +78,7 @@ export function buildProxy (road: Road, log: Logger, caps: ListenerCaps, tls?: L
     request.exchange = exchange
     road.long.begin(exchange)
     if (declaresBody(request.raw)) noteArriving(request.raw, reply.raw, exchange)
-    const begun: Begun = { road, log, exchange, request, reply, done }
+    const begun: Begun = { road, log, caps, exchange, request, reply, done }
     const early = gateIsShut(road, exchange, caps) ?? readTarget(exchange, request.raw) ?? refuseOtherMethod(exchange)
     // At once, and not when its turn comes: what stands behind it may be another client's, whose turn comes sooner.
     if (early !== undefined && closes(early)) noteClosing(request.raw.socket, request.raw)
@@ -117,6 +117,7 @@ export function buildProxy (road: Road, log: Logger, caps: ListenerCaps, tls?: L
 interface Begun {
   readonly road: Road
   readonly log: Logger
+  readonly caps: ListenerCaps
   readonly exchange: GateExchange
   readonly request: FastifyRequest
   readonly reply: FastifyReply
@@ -130,12 +131,13 @@ function ownerOf ({ client, source }: GateExchange): string {
 
 /** Goes on when the turn has come. */
 function later (begun: Begun, run: () => void): void {
-  const { road, log, exchange, request, reply } = begun
-  road.turns.wait(ownerOf(exchange), () => {
+  const { road, log, caps, exchange, request, reply } = begun
+  const waits = road.turns.wait(ownerOf(exchange), () => {
     // The connection may have come to an end meanwhile, or the one before it may be the last that it answers.
     if (exchange.recorded || reply.raw.destroyed || isBehindClosing(request.raw)) { left(road, exchange, reply); return }
     try { run() } catch (error) { lost(road, log, error, request, reply) }
-  })
+  }, caps.maxRequests)
+  if (!waits) refuseHere(road, exchange, request, reply, reject('overloaded', { causes: ['too many requests of this client are waiting'] }))
 }
 
 function settle (begun: Begun, shedsStrangers: boolean, refusal: Rejection | undefined): void {
@@ -174,7 +176,7 @@ function originalTarget (request: IncomingMessage & { originalUrl?: string }): s
 
 function gateIsShut (road: Road, exchange: GateExchange, { maxRequests }: ListenerCaps): Rejection | undefined {
   if (road.draining()) return reject('draining')
-  if (road.long.count > maxRequests || road.shedding() === 'everyone') return reject('overloaded')
+  if (road.long.count - road.turns.count > maxRequests || road.shedding() === 'everyone') return reject('overloaded')
   if (exchange.method === 'GET' ? road.auditFull() : !road.auditHealthy()) return reject('audit_unavailable')
   return undefined
 }

@@ -11,10 +11,14 @@ export class Turns {
   /** gone on in this turn */
   readonly #gone = new Map<string, number>()
   readonly #waiting = new Map<string, Array<() => void>>()
+  #count = 0
   #scheduled = false
 
   /** @param soon runs something when this turn ends */
   constructor (soon: (run: () => void) => void) { this.#soon = soon }
+
+  /** how many wait */
+  get count (): number { return this.#count }
 
   /** True: go on. False: `wait`, this one has had its part of the turn. */
   take (who: string): boolean {
@@ -25,10 +29,19 @@ export class Turns {
     return true
   }
 
-  wait (who: string, run: () => void): void {
+  /**
+   * Runs it in a later turn.
+   *
+   * @param most may wait, one client's half of them
+   * @returns false: too many wait, it is not run
+   */
+  wait (who: string, run: () => void, most: number): boolean {
     const queue = this.#waiting.get(who)
+    if (this.#count >= most || (queue !== undefined && queue.length >= most / 2)) return false
+    this.#count++
     if (queue === undefined) this.#waiting.set(who, [run])
     else queue.push(run)
+    return true
   }
 
   #schedule (): void {
@@ -47,6 +60,7 @@ export class Turns {
       const [who, queue] = this.#waiting.entries().next().value!
       this.#waiting.delete(who)
       const run = queue.shift()!
+      this.#count--
       if (queue.length > 0) this.#waiting.set(who, queue)
       this.#gone.set(who, (this.#gone.get(who) ?? 0) + 1)
       run()

@@ -99,7 +99,7 @@ t.test('a client has its part of a turn, those who wait take turns, each in orde
   const ask = (who: string, what: string): void => {
     const run = (): void => { done.push(`${who}${what}`) }
     if (turns.take(who)) run()
-    else turns.wait(who, run)
+    else if (!turns.wait(who, run, 100)) done.push(`${who} too many`)
   }
   const turn = (): string => { done.length = 0; soon.shift()!(); return done.join(' ') }
   for (let n = 0; n < 40; n++) ask('a', `${n}`)
@@ -115,6 +115,14 @@ t.test('a client has its part of a turn, those who wait take turns, each in orde
   t.equal(turn(), 'a30 a31 a32 a33 a34 a35 a36 a37 a38 a39 a40')
   t.equal(turn(), '')
   t.equal(soon.length, 0, 'and then nothing is scheduled')
+  done.length = 0
+  for (let n = 0; n < 70; n++) ask('a', `${n}`)
+  t.same([done.length, done.at(-1), turns.count], [20, 'a too many', 50], 'half of those who may wait')
+  for (let n = 0; n < 70; n++) ask('b', `${n}`)
+  ask('c', '0')
+  t.same([done.at(-1), turns.count], ['c0', 100], 'nobody else is refused')
+  for (let n = 1; n < 17; n++) ask('c', `${n}`)
+  t.equal(done.at(-1), 'c too many', 'but who would have to wait, too')
 })
 
 t.test('requests that wait for their turn are answered in order, and not at all behind a connection\'s end', async t => {
@@ -158,6 +166,21 @@ t.test('a crowd of one client\'s requests that has arrived first is not answered
     const place = (await rig.events(301)).findIndex(({ client }) => client === 'other')
     t.ok(place >= 0 && place < 100, `${place} of 300 before it`)
   }
+})
+
+t.test('a pipelined crowd of one client is refused beyond its half of those who wait, and nobody else', async t => {
+  const rig = await startRig(t, { org: stub.origin, policies, listen: 'maxRequests: 100' })
+  const crowd = await Promise.all(Array.from({ length: 6 }, async () => await rig.open()))
+  const one = await rig.open()
+  for (const connection of [...crowd, one]) { connection.send(request('GET /api/v1/groups', app.key)); await connection.answer() }
+  for (const connection of crowd) connection.send(request('GET /api/v1/groups', app.key).repeat(60))
+  one.send(request(LIST, other.key))
+  t.equal((await one.answer())?.status, 200)
+  const statuses: (number | undefined)[] = []
+  for (const connection of crowd) for (let status: number | undefined = 0; status !== undefined && statuses.length < 400;) statuses.push(status = await connection.answer(300).then(answer => answer?.status, () => undefined))
+  t.ok(statuses.includes(503), 'the crowd is too large')
+  t.same([...new Set(statuses)].filter(status => status !== undefined && status !== 403 && status !== 503), [])
+  stub.requests.length = 0
 })
 
 t.test('of a body without an end little is read, and who sends all of a large one first reads its refusal', async t => {
