@@ -1,5 +1,5 @@
 // A gate process as an operator starts it, a stub of Okta beside it, and clients: what every fault run stands on.
-import { fork, spawn } from 'node:child_process'
+import { execFileSync, fork, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
@@ -24,10 +24,10 @@ export function policyText (client, key, allow = ALLOW) {
 /**
  * Gate, stub and folder; `close()` ends them.
  *
- * @param {{ listen?: string, limits?: string, clients?: string[], wrap?: string[], env?: Record<string, string> }} [options]
- *   `listen`, `limits`: more keys of narrowgate.yaml's sections; `wrap`: a command that starts the gate
+ * @param {{ listen?: string, limits?: string, clients?: string[], wrap?: string[], env?: Record<string, string>, tls?: boolean }} [options]
+ *   `listen`, `limits`: more keys of narrowgate.yaml's sections; `tls`: the client listener speaks it (needs openssl); `wrap`: a command that starts the gate
  */
-export async function startWorld ({ listen = '', limits = '', clients = ['app'], wrap = [], env = {} } = {}) {
+export async function startWorld ({ listen = '', limits = '', clients = ['app'], wrap = [], env = {}, tls = false } = {}) {
   const folder = mkdtempSync(path.join(tmpdir(), 'narrowgate-faults-'))
   const stub = fork(path.join(import.meta.dirname, 'upstream.mjs'))
   const [{ port: stubPort }] = await once(stub, 'message')
@@ -40,8 +40,9 @@ export async function startWorld ({ listen = '', limits = '', clients = ['app'],
     renameSync(path.join(folder, `${name}.new`), path.join(folder, name))
   }
   for (const name of clients) write(`policies/${name}.yaml`, policyText(name, keys[name]))
-  write('narrowgate.yaml', `listen: { host: 127.0.0.1, port: ${port}${listen} }
-publicUrl: http://127.0.0.1:${port}
+  if (tls) execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '30', '-subj', '/CN=127.0.0.1', '-keyout', path.join(folder, 'key.pem'), '-out', path.join(folder, 'cert.pem')], { stdio: 'ignore' })
+  write('narrowgate.yaml', `listen: { host: 127.0.0.1, port: ${port}${tls ? ', tls: { cert: { file: cert.pem }, key: { file: key.pem } }' : ''}${listen} }
+publicUrl: ${tls ? 'https' : 'http'}://127.0.0.1:${port}
 admin: { host: 127.0.0.1, port: 0 }
 policies: ./policies
 upstreams: { default: { org: 'http://127.0.0.1:${stubPort}', credential: { apiToken: { value: { env: TOKEN }, exception: { ticket: T-1, approvedBy: faults, expires: 2099-01-01 } } } } }
