@@ -20,7 +20,7 @@ import type { GateExchange } from './stages.js'
 export function listenForBadClients (server: Server, road: Road, log: Logger): void {
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
     // A peer that merely went away between requests has asked for nothing, nor has one that never said a word, or whose TLS broke.
-    if (error.code === 'ECONNRESET' || error.code?.startsWith('ERR_SSL_') === true || !socket.writable || (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && (socket as Socket).bytesRead === 0)) { socket.destroy(); return }
+    if (error.code === 'ECONNRESET' || error.code?.startsWith('ERR_SSL_') === true || error.code === 'ERR_TLS_HANDSHAKE_TIMEOUT' || !socket.writable || (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && (socket as Socket).bytesRead === 0)) { socket.destroy(); return }
     const arriving = arrivingOn(socket)
     // A body that ends in its middle: its sender has left.
     if (arriving !== undefined && error.code === 'HPE_INVALID_EOF_STATE') arriving.exchange.aborted = true
@@ -34,8 +34,8 @@ export function listenForBadClients (server: Server, road: Road, log: Logger): v
   })
   server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: Socket) => {
     log.debug({ code: error.code }, 'a TLS handshake failed')
-    // Who merely left, or never said a word, has said nothing wrong: balancers look in like that.
-    if (error.code !== 'ECONNRESET' && (error.code !== 'ERR_TLS_HANDSHAKE_TIMEOUT' || socket.bytesRead > 0)) noRequest(road, socket.remoteAddress, reject('bad_framing', { detail: `TLS: ${error.code}` }))
+    // Who merely left, or has not begun, has said nothing wrong: balancers look in like that.
+    if (error.code !== 'ECONNRESET' && error.code !== 'ERR_TLS_HANDSHAKE_TIMEOUT') noRequest(road, socket.remoteAddress, reject('bad_framing', { detail: `TLS: ${error.code}` }))
   })
   server.on('drop', ({ remoteAddress, id }: { remoteAddress?: string, id?: string } = {}) => {
     noRequest(road, remoteAddress, reject('overloaded', { detail: 'a connection too many: closed before it could ask for anything' }), id)

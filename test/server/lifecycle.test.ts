@@ -24,6 +24,17 @@ const status = async (rig: Rig, line: string): Promise<number> => (await rig.ask
 const ready = async (rig: Rig): Promise<{ status: string, lastLoad: { good: boolean, problems: string[] } }> => JSON.parse((await rig.admin('/readyz')).text)
 const reloads = async (rig: Rig, result: string): Promise<number> => Number(new RegExp(`narrowgate_reloads\\{result="${result}"\\} (\\d+)`).exec((await rig.admin('/metrics')).text)?.[1])
 
+const certificate = makeCertificate({ commonName: 'gate', names: ['127.0.0.1'] })
+const TLS = { listen: 'tls: { cert: { file: cert.pem }, key: { file: key.pem } }', files: { 'cert.pem': certificate.cert, 'key.pem': certificate.key } }
+// Handshakes that are never finished, looked at in the end: they have ten seconds. Half of them say nothing, the others begin a record.
+const secure = await startRig(t, { org: stub.origin, policies: { 'app.yaml': app.text }, ...TLS })
+const unfinished = Array.from({ length: 6 }, (_, n) => {
+  const socket = connect({ port: secure.port, host: '127.0.0.1' })
+  socket.on('error', () => {}).resume()
+  if (n % 2 === 1) socket.write('\x16\x03\x01')
+  return socket
+})
+
 t.test('a changed policy file takes effect by itself, in both directions', async t => {
   const rig = await startRig(t, { org: stub.origin, policies: { 'app.yaml': app.text } })
   t.equal(await status(rig, GROUPS), 403)
@@ -140,8 +151,7 @@ t.test('the operators\' listener', async t => {
 })
 
 t.test('the clients\' listener speaks TLS, and only HTTP/1.1 over it', async t => {
-  const certificate = makeCertificate({ commonName: 'gate', names: ['127.0.0.1'] })
-  const rig = await startRig(t, { org: stub.origin, policies: { 'app.yaml': app.text }, listen: 'tls: { cert: { file: cert.pem }, key: { file: key.pem } }', files: { 'cert.pem': certificate.cert, 'key.pem': certificate.key } })
+  const rig = await startRig(t, { org: stub.origin, policies: { 'app.yaml': app.text }, ...TLS })
   const ask = async (options: object): Promise<number | string> => await new Promise(resolve => {
     httpsRequest({ host: '127.0.0.1', port: rig.port, path: '/api/v1/users', headers: { authorization: `SSWS ${app.key}` }, ca: certificate.cert, agent: false, ...options }, answer => { answer.resume(); resolve(answer.statusCode!) })
       .on('error', error => resolve((error as NodeJS.ErrnoException).code ?? 'error')).end()
@@ -290,4 +300,9 @@ t.test('a full disk under the operators\' log does not end the process', { skip:
   child.kill('SIGTERM')
   const [code] = await once(child, 'exit') as [number]
   t.equal(code, 0)
+})
+
+t.test('a handshake that is never finished has ten seconds', async t => {
+  t.ok(await until(() => unfinished.every(({ destroyed }) => destroyed), 20_000))
+  t.same(await secure.events(0), [], 'nothing has been asked, so there is no event')
 })
