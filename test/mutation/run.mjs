@@ -17,13 +17,11 @@ if (rooms[room] === undefined) {
 if (!values.report) {
   // A session of its own, so that the kernel weighs it as one group (sched(7), autogroup), and lets everything else go first.
   const stryker = [process.execPath, path.join(root, 'node_modules/@stryker-mutator/core/bin/stryker.js'), 'run', path.join(import.meta.dirname, 'stryker.config.mjs')]
-  const { status, pid } = spawnSync('setsid', ['--wait', 'sh', '-c', `echo ${Number(values.nice)} 2>/dev/null >/proc/self/autogroup; exec nice -n ${Number(values.nice)} "$@"`, 'mutation', ...stryker], {
+  const { status } = spawnSync('setsid', ['--wait', 'sh', '-c', `echo ${Number(values.nice)} 2>/dev/null >/proc/self/autogroup; exec nice -n ${Number(values.nice)} "$@"`, 'mutation', ...stryker], {
     cwd: root,
     stdio: 'inherit',
     env: { ...process.env, MUTATION_RUNS: '60', MUTATION_ROOM: room, MUTATION_CONCURRENCY: values.concurrency, ...values.files === undefined ? {} : { MUTATION_FILES: values.files } }
   })
-  // What a worker that was ended for its time has left behind: a Redis.
-  try { process.kill(-pid, 'SIGKILL') } catch {}
   if (status !== 0) process.exit(2)
 }
 

@@ -5,7 +5,7 @@ import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { declareClassPlugin, PluginKind } from '@stryker-mutator/api/plugin'
 import { DryRunStatus, TestStatus, toMutantRunResult } from '@stryker-mutator/api/test-runner'
-import { ended, taken } from './collected.mjs'
+import { taken } from './collected.mjs'
 import { rooms } from './rooms.mjs'
 
 // tap tells a parent process of its time-outs; Stryker's parent takes no messages but its own, which are texts.
@@ -76,10 +76,7 @@ class InProcessRunner {
     return toMutantRunResult({ status: DryRunStatus.Complete, tests: results })
   }
 
-  async dispose () { await ended() }
-
   async #load () {
-    await ended()
     this.#version++
     this.#tests = []
     for (const file of this.#files) {
