@@ -183,7 +183,7 @@ export class BucketState {
    * @param sentAt when its call was reserved
    * @param alone false: other gates' calls are known from the shared store
    */
-  observe (observation: Observation | undefined, credential: CredentialKind, sentAt: number, now: number, alone = true): void {
+  observe (observation: Observation | undefined, credential: CredentialKind, sentAt: number, now: number, alone: boolean): void {
     const remaining = this.remaining(credential)
     if (observation === undefined) return remaining.lose(now + GUARD_MS)
     const first = !remaining.learned

@@ -65,8 +65,16 @@ t.test('fetching: discovery, no redirects, bounded, no private network unless to
       '/keys': { keys: [key, { kty: 'OKP', crv: 'Ed25519', x: 'AAAA' }] },
       '/other/.well-known/openid-configuration': { issuer: 'https://other.example', jwks_uri: `${at}/keys` },
       '/empty': { keys: [] },
-      '/big': { keys: [key], padding: 'x'.repeat(300_000) }
+      '/big': { keys: [key], padding: 'x'.repeat(300_000) },
+      '/full': { keys: [key], padding: 'x'.repeat(262_144 - JSON.stringify({ keys: [key], padding: '' }).length) },
+      '/more': { keys: [key], padding: 'x'.repeat(262_145 - JSON.stringify({ keys: [key], padding: '' }).length) },
+      '/slash/.well-known/openid-configuration': { issuer: `${at}/slash/`, jwks_uri: `${at}/keys` },
+      '/null/.well-known/openid-configuration': null,
+      '/bare/.well-known/openid-configuration': { issuer: `${at}/bare` },
+      '/odd/.well-known/openid-configuration': { issuer: `${at}/odd`, jwks_uri: 'keys' }
     }
+    if (request.url === '/text') { response.end('{"keys": secret'); return }
+    if (request.url === '/made') { response.writeHead(201).end(JSON.stringify({ keys: [key] })); return }
     if (request.url === '/moved') { response.writeHead(302, { location: `${at}/keys` }).end(); return }
     const answer = answers[request.url!]
     if (answer === undefined) { response.writeHead(404).end(); return }
@@ -81,9 +89,19 @@ t.test('fetching: discovery, no redirects, bounded, no private network unless to
   await t.rejects(get({ jwksUrl: `${origin}/big` }), { message: /256 kB/ })
   await t.rejects(get({ jwksUrl: `${origin}/empty` }), { message: /1 to 100/ })
   await t.rejects(get({ issuer: `${origin}/other` }), { message: /another issuer/ })
+  t.equal((await get({ jwksUrl: `${origin}/full` })).length, 1, '256 kB are read')
+  await t.rejects(get({ jwksUrl: `${origin}/more` }), { message: /256 kB/ })
+  t.equal((await get({ issuer: `${origin}/slash/` })).length, 1, 'a slash is not written twice')
+  await t.rejects(get({ issuer: `${origin}/null` }), { message: /another issuer/ })
+  for (const issuer of ['bare', 'odd']) await t.rejects(get({ issuer: `${origin}/${issuer}` }), { message: /no jwks_uri/ })
+  await t.rejects(get({ jwksUrl: `${origin}/text` }), { message: 'answered no JSON' }, 'and repeats nothing of it')
+  await t.rejects(get({ jwksUrl: `${origin}/made` }), { message: 'answered 201' })
   const before = asked
   await t.rejects(get({ allowPrivateNetwork: false }), { message: 'the address is private' })
   await t.rejects(fetchIssuerKeys({ issuer: 'https://localhost', allowPrivateNetwork: false })(), { message: /private address/ }, 'by name, too')
+  await t.rejects(fetchIssuerKeys({ issuer: 'https://[::1]', allowPrivateNetwork: false })(), { message: 'the address is private' })
+  await t.rejects(fetchIssuerKeys({ issuer: 'http://issuer.example', allowPrivateNetwork: false })(), { message: 'the URL is not https' })
+  await t.rejects(get({ jwksUrl: origin.replace('http', 'ftp') }), { message: 'the URL is not https' })
   t.equal(asked, before, 'nothing was sent')
 })
 

@@ -27,222 +27,6 @@ function relay (store: LimitStore, clock: Clock, workerClock = (): number => clo
   return { worker, desk, line }
 }
 
-t.test('a worker\'s store, with the budgets in the primary, keeps the contract', async t => {
-  storeContract(t, clock => relay(new MemoryStore(clock.later), clock).worker)
-})
-
-t.test('the same worker\'s store with leases keeps the contract', async t => {
-  storeContract(t, clock => relay(new MemoryStore(clock.later), clock, undefined, new LeaseBook(clock.later)).worker)
-})
-
-/** Workers that lease, with lines to the primary that take their time, each way in order. */
-class Leasing {
-  readonly clock = new Clock()
-  readonly book = new LeaseBook(this.clock.later)
-  readonly sent: number[] = []
-  steps: RelayStep[] = []
-  readonly workers: RelayedStore[]
-
-  constructor (readonly store: LimitStore, count: number, random: () => number) {
-    this.workers = Array.from({ length: count }, () => {
-      const line = { down: 0, up: 0 }
-      const arrival = (way: 'down' | 'up'): number => {
-        line[way] = Math.max(line[way], this.clock.now + random() * 3)
-        return line[way] - this.clock.now
-      }
-      const desk = new LimitDesk(store, () => this.clock.now, answer => { this.clock.later(arrival('down'), () => { worker.hear(JSON.parse(JSON.stringify(answer)) as RelayAnswer) }) }, this.book)
-      const worker: RelayedStore = new RelayedStore({
-        push: step => { this.steps.push(step); const text = JSON.stringify(step); this.clock.later(arrival('up'), () => { desk.take(JSON.parse(text) as RelayStep) }) },
-        later: this.clock.later,
-        clock: () => this.clock.now,
-        lazy: true
-      })
-      return worker
-    })
-  }
-
-  /** One call of a client: what becomes of it. */
-  async call (of: LimitCall, worker: RelayedStore, tookMs: number): Promise<Admission> {
-    const admission = await worker.reserve(of, this.clock.now)
-    if (admission.kind === 'refused') return admission
-    this.sent.push(this.clock.now)
-    this.clock.later(tookMs, now => {
-      worker.settle(admission.ticket, SILENT, now)
-      worker.release(admission.ticket)
-    })
-    return admission
-  }
-
-  async pass (ms: number): Promise<void> {
-    for (let left = ms; left > 0; left--) {
-      this.clock.advance(1)
-      await new Promise(resolve => { setImmediate(resolve) })
-    }
-  }
-}
-
-t.test('leases: no span has more than is allowed, and what is allowed is used', async t => {
-  for (const [seed, of, most] of [
-    [1, call(plan({ configuredOrg: 2000 })), 1000],
-    [2, call(plan({ configuredOrg: 2000 }), { share: 0.3 }), 300],
-    [3, call(plan({ configuredOrg: 2000 }), { rule: { id: 'r', perMinute: 150 } }), 150],
-    [4, call(plan({ configuredOrg: 90 })), 45]
-  ] as const) {
-    const random = mulberry(seed)
-    const world = new Leasing(new MemoryStore(new Clock().later), 3, random)
-    let refused = 0
-    for (let i = 0; i < 900; i++) {
-      const worker = world.workers[Math.floor(random() * 3)]!
-      for (let n = Math.floor(random() * 5); n > 0; n--) world.call(of, worker, random() * 40).then(admission => { if (admission.kind === 'refused') refused++ }, () => {})
-      await world.pass(1)
-    }
-    await world.pass(200)
-    t.equal(world.sent.length, most, `${most} are admitted within a span, not one less`)
-    t.ok(refused > 0)
-    const asked = world.steps.filter(([kind]) => kind === 'reserve').length - refused
-    if (most > 500) t.ok(asked < most / 3, `${asked} of ${most} calls were asked for one by one`)
-    await world.pass(61_000 / 100)
-    world.clock.advance(61_000)
-    t.match(await world.store.snapshot(world.clock.now), [{ inFlight: 0, buckets: [{ used: 0 }] }], 'nothing is left over')
-  }
-})
-
-t.test('leases: places in flight are never more than there are, and none is lost', async t => {
-  const random = mulberry(7)
-  const world = new Leasing(new MemoryStore(new Clock().later), 3, random)
-  const of = call(plan({ configuredOrg: 1_000_000, concurrency: 80 }))
-  const flights = { now: 0, most: 0 }
-  for (let i = 0; i < 600; i++) {
-    for (const worker of world.workers) {
-      world.call(of, worker, 30).then(admission => {
-        if (admission.kind === 'refused') return
-        flights.most = Math.max(flights.most, ++flights.now)
-        world.clock.later(30, () => { flights.now-- })
-      }, () => {})
-    }
-    await world.pass(1)
-  }
-  t.ok(flights.most <= 40, `${flights.most} of 40`)
-  t.ok(world.sent.length > 600, `${world.sent.length} calls of at most 800`)
-  await world.pass(200)
-  t.match(await world.store.snapshot(world.clock.now), [{ inFlight: 0 }])
-})
-
-t.test('leases: a worker that dies with some gives back its places; a 429 of Okta ends them', async t => {
-  const world = new Leasing(new MemoryStore(new Clock().later), 2, () => 0)
-  const of = call(plan({ configuredOrg: 1_000_000 }))
-  const [one, two] = world.workers as [RelayedStore, RelayedStore]
-  const use = async (worker: RelayedStore): Promise<void> => { for (let i = 0; i < 40; i++) { world.call(of, worker, 1).catch(() => {}); await world.pass(1) } }
-  await use(one)
-  await use(two)
-  t.ok(world.steps.some(([kind]) => kind === 'lease'))
-  const admission = await one.reserve(of, world.clock.now)
-  one.settle(ticketOf(admission), answer(world.clock.now, 429, 600, 0, world.clock.now + 30_000), world.clock.now)
-  await world.pass(1)
-  const other = call(plan({ configuredOrg: 1_000_000 }), { client: 'b' })
-  const late = two.reserve(other, world.clock.now)
-  await world.pass(5)
-  t.match(await late, { kind: 'refused', by: 'closed' })
-})
-
-t.test('two workers share every budget; clocks of their own do not matter', async t => {
-  const clock = new Clock()
-  const store = new MemoryStore(clock.later)
-  const one = relay(store, clock, () => clock.now + 5_000_000).worker
-  const two = relay(store, clock, () => clock.now - 7_000_000).worker
-  const of = call(plan({ configuredOrg: 20 }))
-  let made = 0
-  for (let i = 0; i < 30; i++) {
-    const at = i % 2 === 0 ? one : two
-    const now = clock.now + (i % 2 === 0 ? 5_000_000 : -7_000_000)
-    const admission = await at.reserve(of, now)
-    if (admission.kind === 'refused') { t.match(admission, { by: 'bucket', wait: { untilMs: now + 60_500, limit: 10 } }); continue }
-    made++
-    at.settle(admission.ticket, SILENT, now)
-    at.release(admission.ticket)
-  }
-  t.equal(made, 10)
-})
-
-t.test('a worker that dies gives back its place in flight, and what it may have sent stays counted', async t => {
-  const clock = new Clock()
-  const store = new MemoryStore(clock.later)
-  const dead = relay(store, clock)
-  const alive = relay(store, clock).worker
-  const of = call(plan({ configuredOrg: 12, concurrency: 6 }))
-  const first = ticketOf(await dead.worker.reserve(of, clock.now))
-  dead.worker.settle(first, SILENT, clock.now)
-  for (let i = 0; i < 2; i++) ticketOf(await dead.worker.reserve(of, clock.now))
-  t.match(await alive.reserve(of, clock.now), { by: 'concurrency' })
-  clock.advance(10_000)
-  dead.line.cut = true
-  dead.desk.leave()
-  t.match(store.snapshot(clock.now), [{ inFlight: 0, buckets: [{ used: 3, inFlight: 0 }] }])
-  clock.advance(60_499)
-  t.match(store.snapshot(clock.now), [{ buckets: [{ used: 2 }] }], 'from its death on, not from before')
-  clock.advance(1)
-  t.match(store.snapshot(clock.now), [{ buckets: [{ used: 0 }] }])
-})
-
-t.test('a dead worker\'s waiting calls take nothing', async t => {
-  const clock = new Clock()
-  const store = new WaitingStore(new MemoryStore(clock.later), clock.later)
-  const dead = relay(store, clock)
-  const of = call(plan({ configuredOrg: 2 }), { waitMs: 70_000 })
-  const first = ticketOf(await dead.worker.reserve(of, clock.now))
-  dead.worker.release(first)
-  const waits = dead.worker.reserve(of, clock.now)
-  clock.advance(1000)
-  t.match(await store.snapshot(clock.now), [{ buckets: [{ waiting: 1 }] }])
-  dead.desk.leave()
-  for (let i = 0; i < 130; i++) { clock.advance(500); await new Promise(resolve => { setImmediate(resolve) }) }
-  t.match(await store.snapshot(clock.now), [{ inFlight: 0, buckets: [{ waiting: 0, used: 0 }] }])
-  t.match(await waits, { kind: 'refused' })
-})
-
-t.test('a primary that says nothing is a refusal, and what it admits too late is given back', async t => {
-  const clock = new Clock()
-  const store = new MemoryStore(clock.later)
-  const { worker, desk, line } = relay(store, clock)
-  const of = call(plan({ configuredOrg: 20 }))
-  worker.release(ticketOf(await worker.reserve(of, clock.now)))
-  line.cut = true
-  const asked = worker.reserve(of, clock.now)
-  const held = line.said.at(-1)!
-  clock.advance(RELAY_TIMEOUT_MS + 500)
-  t.match(await asked, { kind: 'refused', by: 'store' })
-  t.match(worker.reserve(of, clock.now), { kind: 'refused', by: 'store' }, 'and it is not asked again at once')
-  line.cut = false
-  desk.take(held)
-  t.match(store.snapshot(clock.now), [{ inFlight: 0, buckets: [{ used: 1 }] }])
-  t.equal((await worker.reserve(of, clock.now)).kind, 'admitted', 'it is there again')
-})
-
-t.test('a call that waits in the primary leaves with its client', async t => {
-  const clock = new Clock()
-  const store = new MemoryStore(clock.later)
-  const waiting = new WaitingStore(store, clock.later)
-  const { worker, line } = relay(waiting, clock)
-  const of = call(plan({ configuredOrg: 2 }), { waitMs: 70_000 })
-  worker.release(ticketOf(await worker.reserve(of, clock.now)))
-  const signal = { aborted: false }
-  const asked = worker.reserve({ ...of, signal }, clock.now)
-  for (let i = 0; i < 5; i++) { clock.advance(200); await new Promise(resolve => { setImmediate(resolve) }) }
-  t.match(await waiting.snapshot(clock.now), [{ buckets: [{ waiting: 1 }] }])
-  signal.aborted = true
-  for (let i = 0; i < 5; i++) { clock.advance(200); await new Promise(resolve => { setImmediate(resolve) }) }
-  t.match(await waiting.snapshot(clock.now), [{ buckets: [{ waiting: 0 }] }])
-  t.match(await asked, { kind: 'refused' })
-  t.match(line.said.filter(([kind]) => kind === 'left').length, 1)
-})
-
-t.test('what was told of calls before is told anew when there was too much of it', async t => {
-  const clock = new Clock()
-  const { worker, line } = relay(new MemoryStore(clock.later), clock)
-  for (let i = 0; i < 20_010; i++) worker.release(ticketOf(await worker.reserve(call(plan({ configuredOrg: 1_000_000 }), { client: `c${i}` }), clock.now)))
-  t.equal(line.said.filter(([kind]) => kind === 'forget').length, 1)
-})
-
 t.test('what a header taught passes between processes, whose clocks differ', async t => {
   const rows: [string, Observation | undefined, Observation | undefined][] = [
     ['no answer', undefined, undefined],
@@ -796,4 +580,220 @@ t.test('a worker waits for a primary that has said that it will take its time, a
   await pass(0)
   await new Promise(resolve => { setImmediate(resolve) })
   t.match(closing.is, { kind: 'refused', by: 'concurrency' })
+})
+
+t.test('a worker\'s store, with the budgets in the primary, keeps the contract', async t => {
+  storeContract(t, clock => relay(new MemoryStore(clock.later), clock).worker)
+})
+
+t.test('the same worker\'s store with leases keeps the contract', async t => {
+  storeContract(t, clock => relay(new MemoryStore(clock.later), clock, undefined, new LeaseBook(clock.later)).worker)
+})
+
+/** Workers that lease, with lines to the primary that take their time, each way in order. */
+class Leasing {
+  readonly clock = new Clock()
+  readonly book = new LeaseBook(this.clock.later)
+  readonly sent: number[] = []
+  steps: RelayStep[] = []
+  readonly workers: RelayedStore[]
+
+  constructor (readonly store: LimitStore, count: number, random: () => number) {
+    this.workers = Array.from({ length: count }, () => {
+      const line = { down: 0, up: 0 }
+      const arrival = (way: 'down' | 'up'): number => {
+        line[way] = Math.max(line[way], this.clock.now + random() * 3)
+        return line[way] - this.clock.now
+      }
+      const desk = new LimitDesk(store, () => this.clock.now, answer => { this.clock.later(arrival('down'), () => { worker.hear(JSON.parse(JSON.stringify(answer)) as RelayAnswer) }) }, this.book)
+      const worker: RelayedStore = new RelayedStore({
+        push: step => { this.steps.push(step); const text = JSON.stringify(step); this.clock.later(arrival('up'), () => { desk.take(JSON.parse(text) as RelayStep) }) },
+        later: this.clock.later,
+        clock: () => this.clock.now,
+        lazy: true
+      })
+      return worker
+    })
+  }
+
+  /** One call of a client: what becomes of it. */
+  async call (of: LimitCall, worker: RelayedStore, tookMs: number): Promise<Admission> {
+    const admission = await worker.reserve(of, this.clock.now)
+    if (admission.kind === 'refused') return admission
+    this.sent.push(this.clock.now)
+    this.clock.later(tookMs, now => {
+      worker.settle(admission.ticket, SILENT, now)
+      worker.release(admission.ticket)
+    })
+    return admission
+  }
+
+  async pass (ms: number): Promise<void> {
+    for (let left = ms; left > 0; left--) {
+      this.clock.advance(1)
+      await new Promise(resolve => { setImmediate(resolve) })
+    }
+  }
+}
+
+t.test('leases: no span has more than is allowed, and what is allowed is used', async t => {
+  for (const [seed, of, most] of [
+    [1, call(plan({ configuredOrg: 2000 })), 1000],
+    [2, call(plan({ configuredOrg: 2000 }), { share: 0.3 }), 300],
+    [3, call(plan({ configuredOrg: 2000 }), { rule: { id: 'r', perMinute: 150 } }), 150],
+    [4, call(plan({ configuredOrg: 90 })), 45]
+  ] as const) {
+    const random = mulberry(seed)
+    const world = new Leasing(new MemoryStore(new Clock().later), 3, random)
+    let refused = 0
+    for (let i = 0; i < 900; i++) {
+      const worker = world.workers[Math.floor(random() * 3)]!
+      for (let n = Math.floor(random() * 5); n > 0; n--) world.call(of, worker, random() * 40).then(admission => { if (admission.kind === 'refused') refused++ }, () => {})
+      await world.pass(1)
+    }
+    await world.pass(200)
+    t.equal(world.sent.length, most, `${most} are admitted within a span, not one less`)
+    t.ok(refused > 0)
+    const asked = world.steps.filter(([kind]) => kind === 'reserve').length - refused
+    if (most > 500) t.ok(asked < most / 3, `${asked} of ${most} calls were asked for one by one`)
+    await world.pass(61_000 / 100)
+    world.clock.advance(61_000)
+    t.match(await world.store.snapshot(world.clock.now), [{ inFlight: 0, buckets: [{ used: 0 }] }], 'nothing is left over')
+  }
+})
+
+t.test('leases: places in flight are never more than there are, and none is lost', async t => {
+  const random = mulberry(7)
+  const world = new Leasing(new MemoryStore(new Clock().later), 3, random)
+  const of = call(plan({ configuredOrg: 1_000_000, concurrency: 80 }))
+  const flights = { now: 0, most: 0 }
+  for (let i = 0; i < 600; i++) {
+    for (const worker of world.workers) {
+      world.call(of, worker, 30).then(admission => {
+        if (admission.kind === 'refused') return
+        flights.most = Math.max(flights.most, ++flights.now)
+        world.clock.later(30, () => { flights.now-- })
+      }, () => {})
+    }
+    await world.pass(1)
+  }
+  t.ok(flights.most <= 40, `${flights.most} of 40`)
+  t.ok(world.sent.length > 600, `${world.sent.length} calls of at most 800`)
+  await world.pass(200)
+  t.match(await world.store.snapshot(world.clock.now), [{ inFlight: 0 }])
+})
+
+t.test('leases: a worker that dies with some gives back its places; a 429 of Okta ends them', async t => {
+  const world = new Leasing(new MemoryStore(new Clock().later), 2, () => 0)
+  const of = call(plan({ configuredOrg: 1_000_000 }))
+  const [one, two] = world.workers as [RelayedStore, RelayedStore]
+  const use = async (worker: RelayedStore): Promise<void> => { for (let i = 0; i < 40; i++) { world.call(of, worker, 1).catch(() => {}); await world.pass(1) } }
+  await use(one)
+  await use(two)
+  t.ok(world.steps.some(([kind]) => kind === 'lease'))
+  const admission = await one.reserve(of, world.clock.now)
+  one.settle(ticketOf(admission), answer(world.clock.now, 429, 600, 0, world.clock.now + 30_000), world.clock.now)
+  await world.pass(1)
+  const other = call(plan({ configuredOrg: 1_000_000 }), { client: 'b' })
+  const late = two.reserve(other, world.clock.now)
+  await world.pass(5)
+  t.match(await late, { kind: 'refused', by: 'closed' })
+})
+
+t.test('two workers share every budget; clocks of their own do not matter', async t => {
+  const clock = new Clock()
+  const store = new MemoryStore(clock.later)
+  const one = relay(store, clock, () => clock.now + 5_000_000).worker
+  const two = relay(store, clock, () => clock.now - 7_000_000).worker
+  const of = call(plan({ configuredOrg: 20 }))
+  let made = 0
+  for (let i = 0; i < 30; i++) {
+    const at = i % 2 === 0 ? one : two
+    const now = clock.now + (i % 2 === 0 ? 5_000_000 : -7_000_000)
+    const admission = await at.reserve(of, now)
+    if (admission.kind === 'refused') { t.match(admission, { by: 'bucket', wait: { untilMs: now + 60_500, limit: 10 } }); continue }
+    made++
+    at.settle(admission.ticket, SILENT, now)
+    at.release(admission.ticket)
+  }
+  t.equal(made, 10)
+})
+
+t.test('a worker that dies gives back its place in flight, and what it may have sent stays counted', async t => {
+  const clock = new Clock()
+  const store = new MemoryStore(clock.later)
+  const dead = relay(store, clock)
+  const alive = relay(store, clock).worker
+  const of = call(plan({ configuredOrg: 12, concurrency: 6 }))
+  const first = ticketOf(await dead.worker.reserve(of, clock.now))
+  dead.worker.settle(first, SILENT, clock.now)
+  for (let i = 0; i < 2; i++) ticketOf(await dead.worker.reserve(of, clock.now))
+  t.match(await alive.reserve(of, clock.now), { by: 'concurrency' })
+  clock.advance(10_000)
+  dead.line.cut = true
+  dead.desk.leave()
+  t.match(store.snapshot(clock.now), [{ inFlight: 0, buckets: [{ used: 3, inFlight: 0 }] }])
+  clock.advance(60_499)
+  t.match(store.snapshot(clock.now), [{ buckets: [{ used: 2 }] }], 'from its death on, not from before')
+  clock.advance(1)
+  t.match(store.snapshot(clock.now), [{ buckets: [{ used: 0 }] }])
+})
+
+t.test('a dead worker\'s waiting calls take nothing', async t => {
+  const clock = new Clock()
+  const store = new WaitingStore(new MemoryStore(clock.later), clock.later)
+  const dead = relay(store, clock)
+  const of = call(plan({ configuredOrg: 2 }), { waitMs: 70_000 })
+  const first = ticketOf(await dead.worker.reserve(of, clock.now))
+  dead.worker.release(first)
+  const waits = dead.worker.reserve(of, clock.now)
+  clock.advance(1000)
+  t.match(await store.snapshot(clock.now), [{ buckets: [{ waiting: 1 }] }])
+  dead.desk.leave()
+  for (let i = 0; i < 130; i++) { clock.advance(500); await new Promise(resolve => { setImmediate(resolve) }) }
+  t.match(await store.snapshot(clock.now), [{ inFlight: 0, buckets: [{ waiting: 0, used: 0 }] }])
+  t.match(await waits, { kind: 'refused' })
+})
+
+t.test('a primary that says nothing is a refusal, and what it admits too late is given back', async t => {
+  const clock = new Clock()
+  const store = new MemoryStore(clock.later)
+  const { worker, desk, line } = relay(store, clock)
+  const of = call(plan({ configuredOrg: 20 }))
+  worker.release(ticketOf(await worker.reserve(of, clock.now)))
+  line.cut = true
+  const asked = worker.reserve(of, clock.now)
+  const held = line.said.at(-1)!
+  clock.advance(RELAY_TIMEOUT_MS + 500)
+  t.match(await asked, { kind: 'refused', by: 'store' })
+  t.match(worker.reserve(of, clock.now), { kind: 'refused', by: 'store' }, 'and it is not asked again at once')
+  line.cut = false
+  desk.take(held)
+  t.match(store.snapshot(clock.now), [{ inFlight: 0, buckets: [{ used: 1 }] }])
+  t.equal((await worker.reserve(of, clock.now)).kind, 'admitted', 'it is there again')
+})
+
+t.test('a call that waits in the primary leaves with its client', async t => {
+  const clock = new Clock()
+  const store = new MemoryStore(clock.later)
+  const waiting = new WaitingStore(store, clock.later)
+  const { worker, line } = relay(waiting, clock)
+  const of = call(plan({ configuredOrg: 2 }), { waitMs: 70_000 })
+  worker.release(ticketOf(await worker.reserve(of, clock.now)))
+  const signal = { aborted: false }
+  const asked = worker.reserve({ ...of, signal }, clock.now)
+  for (let i = 0; i < 5; i++) { clock.advance(200); await new Promise(resolve => { setImmediate(resolve) }) }
+  t.match(await waiting.snapshot(clock.now), [{ buckets: [{ waiting: 1 }] }])
+  signal.aborted = true
+  for (let i = 0; i < 5; i++) { clock.advance(200); await new Promise(resolve => { setImmediate(resolve) }) }
+  t.match(await waiting.snapshot(clock.now), [{ buckets: [{ waiting: 0 }] }])
+  t.match(await asked, { kind: 'refused' })
+  t.match(line.said.filter(([kind]) => kind === 'left').length, 1)
+})
+
+t.test('what was told of calls before is told anew when there was too much of it', async t => {
+  const clock = new Clock()
+  const { worker, line } = relay(new MemoryStore(clock.later), clock)
+  for (let i = 0; i < 20_010; i++) worker.release(ticketOf(await worker.reserve(call(plan({ configuredOrg: 1_000_000 }), { client: `c${i}` }), clock.now)))
+  t.equal(line.said.filter(([kind]) => kind === 'forget').length, 1)
 })

@@ -1,14 +1,14 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { allowance, clientAllowance, concurrencyAllowance } from '../../src/limits/allowance.js'
-import { BucketState, type ClientState } from '../../src/limits/bucket.js'
+import { BucketState, refuse, type ClientState } from '../../src/limits/bucket.js'
 import { floorOf, Floors, Turns } from '../../src/limits/claims.js'
 import { Concurrency } from '../../src/limits/concurrency.js'
 import { parseObservation, type Observation } from '../../src/limits/headers.js'
 import { MemoryStore } from '../../src/limits/memory.js'
 import type { Loss, Seen } from '../../src/limits/narrow.js'
 import { Remaining } from '../../src/limits/remaining.js'
-import type { Admission, Level, LimitCall } from '../../src/limits/store.js'
+import type { Admission, BucketView, Level, LimitCall, RefusedBy } from '../../src/limits/store.js'
 import { Users } from '../../src/limits/users.js'
 import { SlidingWindow } from '../../src/limits/window.js'
 import { storeContract } from './store-contract.js'
@@ -16,10 +16,6 @@ import { answer, call, Clock, plan, SILENT, START, ticketOf } from './world.js'
 
 /** MUTATION_RUNS: a mutation run has every mutant go through all of it, and is content with less. */
 const RUNS = Number(process.env['MUTATION_RUNS'] ?? 300)
-
-t.test('the store in memory keeps the contract', async t => {
-  storeContract(t, clock => new MemoryStore(clock.later))
-})
 
 t.test('a ticket of another store is a fault', async t => {
   t.throws(() => new MemoryStore(new Clock().later).settle({ kind: 'admitted' }, undefined, START), /another store/)
@@ -31,21 +27,6 @@ t.test('a store in memory answers at once', async t => {
   if (first instanceof Promise) return t.fail('a promise')
   store.settle(ticketOf(first), SILENT, START)
   t.notOk(store.reserve(call(plan()), START) instanceof Promise)
-})
-
-t.test('clients that come and go do not pile up, without anybody looking', async t => {
-  const bucket = new BucketState(plan())
-  const made: ClientState[] = []
-  for (let i = 0; i < 5000; i++) {
-    const now = START + i * 100
-    const state = bucket.client(`c${i}`, now)
-    state.window.take()
-    state.window.settle(now)
-    made.push(state)
-  }
-  // 605 of them hold a slot.
-  const kept = made.filter(one => bucket.holds(one)).length
-  t.ok(kept >= 605 && kept < 1300, `${kept} are kept`)
 })
 
 t.test('X-Rate-Limit headers: strict integers, a Reset within a minute, or nonsense', async t => {
@@ -72,7 +53,8 @@ t.test('X-Rate-Limit headers: strict integers, a Reset within a minute, or nonse
     ['a space', [200, ' 9', '8', reset], { kind: 'nonsense' }],
     ['more remains than there was', [200, '9', '10', reset], { kind: 'nonsense' }],
     ['zero without a 429', [200, '0', '0', reset], { kind: 'nonsense' }],
-    ['a limit beyond belief', [200, '9999999999', '1', reset], { kind: 'nonsense' }]
+    ['the largest limit', [200, '10000000', '1', reset], { kind: 'window' }],
+    ['a limit beyond belief', [200, '10000001', '1', reset], { kind: 'nonsense' }]
   ]
   for (const [name, [status, limit, remaining, at], expected] of rows) {
     t.match(parseObservation(status, limit, remaining, at, START), expected, name)
@@ -275,6 +257,164 @@ t.test('slots are lent to workers: an eighth of what the tightest budget has lef
   t.equal(count(turns), 0, 'somebody is expected back')
 })
 
+/** A call that is answered at once. */
+function make (store: MemoryStore, of: LimitCall, now = START, observation = SILENT): void {
+  const ticket = ticketOf(store.reserve(of, now) as Admission)
+  store.settle(ticket, observation, now)
+  store.release(ticket, now)
+}
+
+t.test('slots are lent by what each budget has left, and by whom Okta has answered', async t => {
+  const of = plan({ configuredOrg: 2000, concurrency: 10_000 })
+  const used = (client: string, rule?: LimitCall['rule'], count = 96): MemoryStore => {
+    const store = new MemoryStore(new Clock().later)
+    for (let i = 0; i < count; i++) make(store, call(of, { client, rule }))
+    return store
+  }
+  const count = (store: MemoryStore, more: Partial<LimitCall> = {}, now = START): number => store.lease(call(of, more), 1000, now).length
+  t.equal(count(used('a'), { share: 0.5 }), 50, 'what is left of its share: 404')
+  t.equal(count(used('b')), 113, 'what is left of the bucket: 904')
+  const r = { id: 'r', perMinute: 80 }
+  t.equal(count(used('a', r, 16), { rule: r }), 8, 'what is left of the rule: 64')
+  t.equal(count(used('a', r, 16), { rule: { id: 's', perMinute: 80 } }), 10, 'another rule of the client')
+  t.equal(count(used('a', undefined, 1), { rule: r, client: 'b' }), 10, 'a client that has not called')
+  t.equal(count(used('a', undefined, 1), { rule: r }), 10, 'a rule that was not used')
+  const shut = used('a', undefined, 1)
+  make(shut, call(of), START, { kind: 'silent', tooMany: true })
+  t.strictSame([count(shut, {}, START + 999), count(shut, {}, START + 1000)], [0, 124])
+  const anonymous = used('a', undefined, 1)
+  make(anonymous, call(of, { credential: 'none' }))
+  make(anonymous, call(of), START, { kind: 'silent', tooMany: true })
+  t.strictSame([count(anonymous, {}, START + 500), count(anonymous, { credential: 'none' }, START + 500)], [0, 124], 'a 429 of a credential leaves anonymous calls')
+  make(anonymous, call(of, { credential: 'none' }), START + 500, { kind: 'silent', tooMany: true })
+  t.strictSame([count(anonymous, {}, START + 1499), count(anonymous, { credential: 'none' }, START + 1499)], [0, 0])
+  const dry = used('a', undefined, 1)
+  t.match(dry.reserve(call(plan({ configuredOrg: 2, concurrency: 10_000 })), START), { by: 'bucket' })
+  t.equal(count(dry), 124, 'a bucket that ran dry where nobody has a priority')
+})
+
+t.test('a refusal tells when to come back, ahead and within 61 seconds, but for a bucket that Okta closed', async t => {
+  const wait = (by: RefusedBy, untilMs: number | undefined): number => refuse(by, untilMs, 4, START).wait.untilMs - START
+  t.strictSame([wait('bucket', START - 5), wait('bucket', START), wait('bucket', START + 2), wait('bucket', undefined), wait('bucket', START + 61_001), wait('bucket', Infinity)], [1, 1, 2, 1000, 61_000, 61_000])
+  t.strictSame([wait('closed', START + 62_000), wait('closed', START - 5)], [62_000, 1])
+  t.strictSame(refuse('share', START + 5, 7, START), { kind: 'refused', by: 'share', wait: { untilMs: START + 5, limit: 7, remaining: 0 } })
+})
+
+t.test('what is kept from a call: others\' floors, and those who are expected back; its own floor is not', async t => {
+  const of = plan({ configuredOrg: 40, concurrency: 10_000 })
+  const store = new MemoryStore(new Clock().later)
+  for (let i = 0; i < 10; i++) make(store, call(of, { client: 'x' }), START + i * 100)
+  for (let i = 0; i < 10; i++) make(store, call(of, { client: 'x' }), START + 10_000)
+  for (let i = 0; i < 12; i++) t.match(store.reserve(call(of, { client: 'high', level: 0 }), START + 11_000), { by: 'bucket' })
+  t.match(store.reserve(call(of, { client: 'normal' }), START + 11_000), { by: 'bucket' })
+  const at = START + 61_500
+  const ask = (more: Partial<LimitCall>): unknown => { const one = store.reserve(call(of, { client: 'y', ...more }), at) as Admission; if (one.kind === 'admitted') { store.cancel(one.ticket, at); return 'goes' } return one.by }
+  t.strictSame([ask({ level: 2 }), ask({ level: 1 }), ask({}), ask({ level: 0 })], ['bucket', 'bucket', 'bucket', 'goes'], '10 are free, and 12 of high priority are expected')
+  t.equal(ask({ level: 2, client: 'r', floor: 0.5 }), 'goes', 'its own floor is its own')
+
+  const later = new MemoryStore(new Clock().later)
+  for (let i = 0; i < 20; i++) make(later, call(of, { client: 'x' }), START + i * 100)
+  t.match(later.reserve(call(of, { client: 'high', level: 0 }), START + 2000), { by: 'bucket' })
+  t.match(later.reserve(call(of, { client: 'normal' }), START + 2000), { by: 'bucket' })
+  const low = (now: number): unknown => { const one = later.reserve(call(of, { client: 'low', level: 2 }), now) as Admission; if (one.kind === 'admitted') later.cancel(one.ticket, now); return one.kind }
+  t.equal(low(START + 60_600), 'refused', 'two are free: for a high and a normal one')
+  make(later, call(of, { client: 'high', level: 0 }), START + 60_600)
+  t.equal(low(START + 60_600), 'refused', 'one is free: for the normal one')
+  make(later, call(of, { client: 'normal' }), START + 60_600)
+  t.equal(low(START + 60_699), 'refused')
+  t.equal(low(START + 60_700), 'admitted')
+
+  const floors = new MemoryStore(new Clock().later)
+  for (let i = 0; i < 11; i++) make(floors, call(of, { client: 'x' }), START + i * 1000)
+  const tight = plan({ configuredOrg: 24, concurrency: 10_000 })
+  make(floors, call(tight, { client: 'r', floor: 0.5 }), START + 11_000)
+  t.match(floors.reserve(call(tight, { client: 'x' }), START + 12_000), { by: 'bucket', wait: { untilMs: START + 60_500 } })
+  t.match(floors.reserve(call(plan({ configuredOrg: 26, concurrency: 10_000 }), { client: 'x' }), START + 12_000), { by: 'bucket', wait: { untilMs: START + 4000 + 60_500 } }, 'when five have gone: 13, less the 5 that are left of a floor of 6')
+})
+
+t.test('a gate alone awaits no first answer of a bucket that it has seen, and learns nothing of what others spent', async t => {
+  const of = call(plan({ configuredOrg: 80 }))
+  const seen = lost({ used: 8 })
+  const [one, two] = [seen.store.reserve(of, START), seen.store.reserve(of, START)]
+  t.notOk(two instanceof Promise)
+  seen.store.settle(ticketOf(one as Admission), answer(START, 200, 40, 10, START + 30_000), START)
+  t.match(seen.store.snapshot(START), [{ buckets: [{ used: 2 }] }], 'the store knew it')
+  const unseen = lost(undefined)
+  const first = unseen.store.reserve(of, START) as Admission
+  t.ok(unseen.store.reserve(of, START) instanceof Promise)
+  unseen.store.settle(ticketOf(first), answer(START, 200, 40, 10, START + 30_000), START)
+  t.match(unseen.store.snapshot(START), [{ buckets: [{ used: 31 }] }])
+})
+
+t.test('a first answer is awaited of each credential: another\'s tells nothing of it', async t => {
+  const clock = new Clock()
+  const store = new MemoryStore(clock.later)
+  const of = plan({ configuredOrg: 80 })
+  const anonymous = call(of, { credential: 'none' })
+  make(store, call(of))
+  const token = store.reserve(call(of), START) as Admission
+  const first = store.reserve(anonymous, START) as Admission
+  const waiting = [store.reserve(anonymous, START), store.reserve(anonymous, START)]
+  store.settle(ticketOf(token), SILENT, START)
+  t.match(store.snapshot(START), [{ buckets: [{ inFlight: 1, waiting: 2 }] }])
+  clock.advance(4999)
+  store.reserve(anonymous, clock.now)
+  clock.advance(1)
+  t.match(await Promise.all(waiting), [{ by: 'concurrency', wait: { untilMs: START + 6000 } }, { by: 'concurrency' }], 'five seconds each')
+  t.match(store.snapshot(clock.now), [{ buckets: [{ waiting: 1 }] }])
+  const last = store.reserve(anonymous, clock.now)
+  await store.close(clock.now)
+  t.match(await last, { by: 'concurrency' })
+  store.settle(ticketOf(first), SILENT, clock.now)
+  store.learn('default', 'nowhere', 60, 0, 0)
+  t.equal(store.snapshot(clock.now)[0]!.buckets.length, 1, 'what is learned of a bucket that is not called makes none')
+})
+
+t.test('only who was refused by a dry bucket is expected back', async t => {
+  const of = plan({ configuredOrg: 8 })
+  const store = new MemoryStore(new Clock().later)
+  const greedy = call(of, { client: 'greedy', level: 0, share: 0.25 })
+  make(store, greedy)
+  for (let i = 0; i < 3; i++) t.match(store.reserve(greedy, START), { by: 'share' })
+  make(store, call(of, { client: 'x' }), START + 1)
+  t.match(store.reserve(call(of, { client: 'low', level: 2 }), START + 1), { kind: 'admitted' })
+})
+
+t.test('a call that failed may still be counted for half a second', async t => {
+  const of = call(plan({ configuredOrg: 2000 }))
+  const left = (sentAt: number): number => {
+    const store = new MemoryStore(new Clock().later)
+    make(store, of)
+    store.release(ticketOf(store.reserve(of, START) as Admission), START)
+    make(store, of, START + sentAt, answer(START + sentAt, 200, 1000, 4, START + 30_000))
+    for (let made = 0; made < 100; made++) if ((store.reserve(of, START + sentAt) as Admission).kind === 'refused') return made
+    return 100
+  }
+  t.strictSame([left(0), left(499), left(500)], [2, 2, 4])
+})
+
+t.test('what operators are shown of a bucket', async t => {
+  const view = (store: MemoryStore, now = START): BucketView => store.snapshot(now)[0]!.buckets[0]!
+  const store = new MemoryStore(new Clock().later)
+  const of = plan({ configuredOrg: 40 })
+  store.cancel(ticketOf(store.reserve(call(of), START) as Admission), START)
+  t.match(view(store), { allowance: 20, used: 0, clients: [], nonsense: 0, tooMany: 0 }, 'nobody has called')
+  make(store, call(of, { credential: 'none', rule: { id: 'r', perMinute: 9 } }), START, answer(START, 200, 7, 6, START + 30_000))
+  t.match(view(store), { allowance: 7 }, 'what anonymous calls are allowed, where only they were seen')
+  const flying = store.reserve(call(of, { rule: { id: 's', perMinute: 9 } }), START) as Admission
+  t.match(view(store), { allowance: 20 }, 'and those of the credential, as soon as one is on its way')
+  store.cancel(ticketOf(flying), START)
+  make(store, call(of, { rule: { id: 's', perMinute: 9 } }), START + 10, { kind: 'nonsense', tooMany: false })
+  make(store, call(of), START + 10, { kind: 'nonsense', tooMany: true })
+  t.match(view(store, START + 10), { allowance: 20, nonsense: 2, tooMany: 1, closedUntilMs: undefined })
+  const [client] = store.inside('default').buckets.get('/api/v1/users')!.clients
+  t.strictSame([...client!.rules!.keys()], ['r', 's'])
+  view(store, START + 60_500)
+  t.strictSame([...client!.rules!.keys()], ['s'], 'a rule that holds nothing is forgotten')
+  make(store, call(of), START + 60_500, { kind: 'silent', tooMany: true })
+  t.strictSame([view(store, START + 61_499).closedUntilMs, view(store, START + 61_500).closedUntilMs], [START + 61_500, undefined])
+})
+
 t.test('what Okta says is left: the freshest answer of the latest window, less what is on its way', async t => {
   const made = (): Remaining => { const one = new Remaining(); for (let i = 0; i < 8; i++) one.take(); return one }
   const one = made()
@@ -290,6 +430,9 @@ t.test('what Okta says is left: the freshest answer of the latest window, less w
   t.equal(one.liftedAt, START + 36_000, 'and the later one counts')
   one.observe(100, 1, START + 29_999, START)
   t.equal(one.left(START), 50 - 4, 'one of the window before')
+  one.take()
+  one.observe(100, 49, START + 30_000, START)
+  t.equal(one.left(START), 49 - 4, 'five seconds earlier is the same')
   one.observe(100, 70, START + 40_001, START)
   t.equal(one.left(START), 70 - 3, 'a later window')
   one.lose(START + 500)
@@ -403,4 +546,23 @@ t.test('Okta\'s concurrency: half of what was in flight, not less than 7, one mo
   t.equal(odd.allowed(40, START), 10)
   for (let i = 0; i < 21; i++) odd.giveBack()
   t.equal(odd.inFlight, 0)
+})
+
+t.test('the store in memory keeps the contract', async t => {
+  storeContract(t, clock => new MemoryStore(clock.later))
+})
+
+t.test('clients that come and go do not pile up, without anybody looking', async t => {
+  const bucket = new BucketState(plan())
+  const made: ClientState[] = []
+  for (let i = 0; i < 5000; i++) {
+    const now = START + i * 100
+    const state = bucket.client(`c${i}`, now)
+    state.window.take()
+    state.window.settle(now)
+    made.push(state)
+  }
+  // 605 of them hold a slot.
+  const kept = made.filter(one => bucket.holds(one)).length
+  t.ok(kept >= 605 && kept < 1300, `${kept} are kept`)
 })

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { refuse } from '../../src/limits/bucket.js'
 import { MemoryStore } from '../../src/limits/memory.js'
-import type { Admission, LimitCall, LimitStore, Ticket, UpstreamView } from '../../src/limits/store.js'
+import type { Admission, LimitCall, LimitStore, Refused, RefusedBy, Ticket, UpstreamView } from '../../src/limits/store.js'
 import { WAITING_MOST, WaitingStore } from '../../src/limits/waiting.js'
 import { call, Clock, plan, SILENT, START, ticketOf } from './world.js'
 
@@ -253,4 +253,134 @@ t.test('a place in flight that is given back goes to who waits for it, in the sa
   t.equal(line.said.length, 2)
   await line.pass(1)
   t.strictSame(line.said.slice(2), ['third concurrency after 3000 ms'])
+})
+
+/** Calls that wait over a store that answers when it is told to. */
+class Desk {
+  readonly clock = new Clock()
+  readonly inner = new Slow()
+  readonly store = new WaitingStore(this.inner, this.clock.later)
+  readonly said: [string, Admission][] = []
+
+  /** A call that the store has refused, so that it waits; `undefined`: it is not asked for. */
+  async wait (name: string, refused: Refused | undefined, more: Partial<LimitCall> = {}): Promise<void> {
+    const before = this.inner.asked.length
+    Promise.resolve(this.store.reserve(call(plan({ configuredOrg: 8 }), { waitMs: 3000, client: name, ...more }), this.clock.now)).then(admission => { this.said.push([name, admission]) }, t.error)
+    if (refused !== undefined) this.inner.asked[before]!.answer(refused)
+    await soon()
+  }
+
+  /** Names of those that have been asked for since the last time. */
+  asked (): string[] {
+    const names = this.inner.asked.slice(this.#seen).map(one => one.call.client)
+    this.#seen = this.inner.asked.length
+    return names
+  }
+
+  #seen = 0
+  async answer (admission: Admission): Promise<void> { this.inner.asked.at(-1)!.answer(admission); await soon() }
+  async pass (ms: number): Promise<void> { for (const end = this.clock.now + ms; this.clock.now < end;) { this.clock.advance(Math.min(10, end - this.clock.now)); await soon() } }
+  refused (by: RefusedBy, ms = 100): Refused { return refuse(by, this.clock.now + ms, 4, this.clock.now) }
+}
+
+t.test('who is asked for: those before whom nobody waits, and whom nothing of their own holds up', async t => {
+  const desk = new Desk()
+  await desk.wait('a', desk.refused('bucket'))
+  t.strictSame(desk.asked(), ['a'])
+  await desk.wait('b', undefined)
+  t.strictSame(desk.asked(), [], 'behind somebody')
+  await desk.wait('high', desk.refused('bucket'), { level: 0 })
+  t.strictSame(desk.asked(), ['high'], 'a call of higher priority does not stand behind')
+  await desk.wait('low', undefined, { level: 2 })
+  t.equal(desk.clock.pending, 2, 'one timer to ask, and one to look who has left')
+  await desk.pass(100)
+  t.strictSame(desk.asked(), ['high'])
+  await desk.answer(desk.refused('bucket'))
+  t.strictSame(desk.asked(), [], 'what holds up one holds up all')
+  desk.store.settle({ kind: 'admitted' }, undefined, desk.clock.now)
+  desk.store.release({ kind: 'admitted' }, desk.clock.now)
+  desk.store.cancel({ kind: 'admitted' }, desk.clock.now)
+  t.strictSame([desk.asked(), desk.inner.said], [[], ['settle', 'release', 'cancel']], 'a place in flight is nothing to who waits for the bucket')
+
+  const own = new Desk()
+  await own.wait('a', own.refused('share'))
+  await own.wait('a', undefined)
+  await own.wait('b', own.refused('rule'))
+  t.strictSame(own.asked(), ['a', 'b'], 'behind one of its own client')
+  await own.pass(100)
+  t.strictSame(own.asked(), ['a'])
+  await own.answer(own.refused('share'))
+  t.strictSame(own.asked(), ['b'], 'not the other of that client')
+  await own.answer(own.refused('user'))
+  t.strictSame(own.asked(), [])
+})
+
+t.test('who leaves while another is asked for is not asked for, and timers end with the queue', async t => {
+  const desk = new Desk()
+  const [stays, leaves] = [{ aborted: false }, { aborted: false }]
+  await desk.wait('a', desk.refused('share'))
+  await desk.wait('b', desk.refused('share'), { signal: stays })
+  await desk.wait('c', desk.refused('share'), { signal: leaves })
+  await desk.wait('d', desk.refused('share'), { waitMs: 120 })
+  desk.asked()
+  await desk.pass(100)
+  t.strictSame(desk.asked(), ['a'])
+  leaves.aborted = true
+  await desk.answer(admitted())
+  t.strictSame(desk.asked(), ['b'], 'one whose signal says nothing stays')
+  await desk.pass(160)
+  t.strictSame(desk.said.map(([name]) => name), ['a', 'c', 'd'])
+  await desk.answer(admitted())
+  t.strictSame([desk.asked(), desk.said.map(([name]) => name)], [[], ['a', 'c', 'd', 'b']], 'nor one whose time was over meanwhile')
+  await desk.pass(400)
+  t.equal(desk.clock.pending, 0, 'nobody waits, and no timer is left')
+  const gone = new Desk()
+  const signal = { aborted: false }
+  await gone.wait('a', gone.refused('share'))
+  await gone.wait('b', gone.refused('share'), { signal })
+  await gone.pass(100)
+  signal.aborted = true
+  await gone.answer(gone.refused('share'))
+  t.strictSame(gone.asked(), ['a', 'b', 'a'], 'it left before its turn came')
+})
+
+t.test('one question at a time, also where places are given back, and none for a queue that is empty', async t => {
+  const desk = new Desk()
+  const freed = (): void => { desk.store.release({ kind: 'admitted' }, desk.clock.now) }
+  await desk.wait('a', desk.refused('concurrency', 5000))
+  desk.asked()
+  freed()
+  freed()
+  t.strictSame(desk.asked(), ['a'])
+  await desk.pass(3000)
+  t.match(desk.said, [['a', { by: 'concurrency', wait: { untilMs: START + 5000 } }]], 'its time is over, and when to come back is as it was')
+  freed()
+  t.strictSame(desk.asked(), [], 'nobody is left')
+  await desk.answer(admitted())
+  t.strictSame(desk.inner.said.filter(one => one === 'cancel'), ['cancel'])
+  await desk.wait('b', desk.refused('bucket', 10))
+  await desk.pass(10)
+  await desk.pass(2990)
+  t.match(desk.said[1], ['b', { by: 'bucket', wait: { untilMs: START + 6001 } }], 'never in the past')
+})
+
+t.test('what is lent: nothing while somebody waits', async t => {
+  const line = new Line()
+  const of = call(plan({ configuredOrg: 2000, concurrency: 100 }), { waitMs: 3000 })
+  line.end(await line.go(of))
+  t.equal(line.store.lease(of, 10, START).length, 6, 'an eighth of 50 places')
+  const busy: Ticket[] = []
+  for (let i = 0; i < 44; i++) busy.push(await line.go(of))
+  line.ask('waits', of)
+  line.end(busy.pop()!)
+  await soon()
+  for (let i = 0; i < 20; i++) line.store.inner.release(busy.pop()!, START)
+  t.equal(line.store.lease(of, 10, START).length, 2, 'nobody waits')
+  const full = new Line()
+  full.end(await full.go(of))
+  for (let i = 0; i < 50; i++) busy.push(await full.go(of))
+  full.ask('waits', of)
+  for (let i = 0; i < 40; i++) full.store.inner.release(busy.pop()!, START)
+  t.strictSame([full.store.lease(of, 10, START).length, full.store.lease({ ...of, plan: plan({ bucket: 'other' }) }, 10, START).length], [0, 0])
+  t.ok(full.store.inner.lease(of, 10, START).length > 0, 'though there would be some')
 })

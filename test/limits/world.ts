@@ -10,6 +10,9 @@ export class Clock {
   now = START
   #timers: { at: number, run: (now: number) => void }[] = []
 
+  /** Timers that have been set and have not run. */
+  get pending (): number { return this.#timers.length }
+
   readonly later: Later = (ms, run) => { this.#timers.push({ at: this.now + ms, run }) }
 
   advance (ms: number): void {

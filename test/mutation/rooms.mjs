@@ -23,7 +23,7 @@ export const rooms = {
   // … and the rest of the room: loading, checking, comparing, learning. Some 6,000 mutants: for a night.
   'policy-tools': { mutate: ['src/domain/json-schema.ts', 'src/policy/*.ts', ...[...road, ...readers].map(file => `!${file}`)], tests: [...deciding, 'test/policy/diff.test', 'test/policy/learn.test'] },
   // What decides: budgets in memory, and who waits for them …
-  limits: { mutate: core, tests: ['test/limits/store.test', 'test/limits/waiting.test', 'test/limits/bound.test'], without: /^under saturating load|^with others on the same credential/ },
+  limits: { mutate: core, tests: ['test/limits/store.test', 'test/limits/waiting.test', 'test/limits/shared.test', 'test/limits/bound.test'], without: /^under saturating load|^with others on the same credential/ },
   // … slots that workers borrow of the primary …
   'limits-relay': { mutate: relay, tests: ['test/limits/relayed.test'] },
   // … and a gate's part in a store for several.

@@ -1,31 +1,35 @@
-// npm run mutation -- ROOM [--files src/a.ts,src/b.ts] [--concurrency 2] [--nice 19] [--report]: changes the code of a room in one place after another
+// npm run mutation -- ROOM [--files src/a.ts,src/b.ts] [--concurrency 2] [--nice 19] [--resume] [--report]: changes the code of a room in one place after another
 // (Stryker) and looks whether a test notices. Prints the score of each file and every survivor that survivors.md does not justify; exit 1
-// when there is one. Runs at the lowest priority unless told otherwise. --report: reads the last run's result anew. See test/README.md.
+// when there is one. Runs at the lowest priority unless told otherwise. --resume: what an earlier run has
+// killed stays killed. --report: reads what is known anew, also of a run that is not over. See test/README.md.
 import { spawnSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
+import { forgetResults, readResults, sourceOf } from './results.mjs'
 import { rooms } from './rooms.mjs'
 
 const root = path.resolve(import.meta.dirname, '../..')
-const { values, positionals: [room] } = parseArgs({ allowPositionals: true, options: { files: { type: 'string' }, concurrency: { type: 'string', default: '2' }, nice: { type: 'string', default: '19' }, report: { type: 'boolean', default: false } } })
+const { values, positionals: [room] } = parseArgs({ allowPositionals: true, options: { files: { type: 'string' }, concurrency: { type: 'string', default: '2' }, nice: { type: 'string', default: '19' }, resume: { type: 'boolean', default: false }, report: { type: 'boolean', default: false } } })
 if (rooms[room] === undefined) {
-  console.error(`usage: npm run mutation -- ${Object.keys(rooms).join('|')} [--files A,B] [--concurrency N] [--nice N] [--report]`)
+  console.error(`usage: npm run mutation -- ${Object.keys(rooms).join('|')} [--files A,B] [--concurrency N] [--nice N] [--resume] [--report]`)
   process.exit(2)
 }
 
 if (!values.report) {
+  if (!values.resume) forgetResults(room)
   // A session of its own, so that the kernel weighs it as one group (sched(7), autogroup), and lets everything else go first.
   const stryker = [process.execPath, path.join(root, 'node_modules/@stryker-mutator/core/bin/stryker.js'), 'run', path.join(import.meta.dirname, 'stryker.config.mjs')]
   const { status } = spawnSync('setsid', ['--wait', 'sh', '-c', `echo ${Number(values.nice)} 2>/dev/null >/proc/self/autogroup; exec nice -n ${Number(values.nice)} "$@"`, 'mutation', ...stryker], {
     cwd: root,
     stdio: 'inherit',
-    env: { ...process.env, MUTATION_RUNS: '60', MUTATION_ROOM: room, MUTATION_CONCURRENCY: values.concurrency, ...values.files === undefined ? {} : { MUTATION_FILES: values.files } }
+    env: { ...process.env, MUTATION_RUNS: '60', MUTATION_ROOT: root, MUTATION_ROOM: room, MUTATION_CONCURRENCY: values.concurrency, ...values.files === undefined ? {} : { MUTATION_FILES: values.files } }
   })
   if (status !== 0) process.exit(2)
 }
 
-const { files } = JSON.parse(readFileSync(path.join(root, `release/mutation-${room}.json`), 'utf8'))
+const files = new Map()
+for (const mutant of readResults(room).values()) files.set(mutant.file, [...files.get(mutant.file) ?? [], mutant])
 const justified = new Set(readFileSync(path.join(import.meta.dirname, 'survivors.md'), 'utf8').split('\n').filter(line => line.startsWith('    src/')).map(line => line.trim()))
 const short = text => { const one = text.replaceAll(/\s+/g, ' ').trim(); return one.length <= 90 ? one : `${one.slice(0, 60)} … ${one.slice(-25)}` }
 
@@ -40,13 +44,13 @@ function nameOf (file, source, { location: { start, end }, replacement }) {
 const totals = { killed: 0, timedOut: 0, survived: 0, justified: 0 }
 const rows = []
 const open = []
-for (const [file, { mutants, source }] of Object.entries(files)) {
+for (const [file, mutants] of [...files].sort()) {
   const counts = { killed: 0, timedOut: 0, survived: 0, justified: 0 }
   for (const mutant of mutants) {
     if (mutant.status === 'Killed' || mutant.status === 'Timeout') counts.killed++
     if (mutant.status === 'Timeout') counts.timedOut++
     else if (mutant.status === 'Survived' || mutant.status === 'NoCoverage') {
-      const name = nameOf(file, source, mutant)
+      const name = nameOf(file, sourceOf(file), mutant)
       counts.survived++
       if (justified.has(name)) counts.justified++
       else open.push({ name, line: mutant.location.start.line, status: mutant.status, of: mutant.mutatorName })

@@ -6,6 +6,7 @@ import { pathToFileURL } from 'node:url'
 import { declareClassPlugin, PluginKind } from '@stryker-mutator/api/plugin'
 import { DryRunStatus, TestStatus, toMutantRunResult } from '@stryker-mutator/api/test-runner'
 import { taken } from './collected.mjs'
+import { killedBefore, writeResult } from './results.mjs'
 import { rooms } from './rooms.mjs'
 
 // tap tells a parent process of its time-outs; Stryker's parent takes no messages but its own, which are texts.
@@ -24,6 +25,7 @@ class InProcessRunner {
   #files = rooms[process.env.MUTATION_ROOM].tests
   #without = rooms[process.env.MUTATION_ROOM].without
   #fresh = rooms[process.env.MUTATION_ROOM].fresh === true
+  #wasKilled = killedBefore(process.env.MUTATION_ROOM)
   #tests
   #version = 0
   #stray
@@ -52,6 +54,7 @@ class InProcessRunner {
   }
 
   async mutantRun ({ activeMutant, testFilter, hitLimit, mutantActivation, reloadEnvironment }) {
+    if (this.#wasKilled(activeMutant)) return toMutantRunResult({ status: DryRunStatus.Complete, tests: [{ id: 'before', name: 'before', timeSpentMs: 0, status: TestStatus.Failed, failureMessage: 'an earlier run killed it' }] })
     const stryker = globals()
     stryker.hitCount = hitLimit === undefined ? undefined : 0
     stryker.hitLimit = hitLimit
@@ -142,4 +145,8 @@ function text (error) {
   return error instanceof Error ? error.stack ?? error.message : String(error)
 }
 
-export const strykerPlugins = [declareClassPlugin(PluginKind.TestRunner, 'tap-in-process', InProcessRunner)]
+class AsItGoes {
+  onMutantTested (mutant) { writeResult(process.env.MUTATION_ROOM, mutant) }
+}
+
+export const strykerPlugins = [declareClassPlugin(PluginKind.TestRunner, 'tap-in-process', InProcessRunner), declareClassPlugin(PluginKind.Reporter, 'as-it-goes', AsItGoes)]
