@@ -157,7 +157,7 @@ t.test('the book of leases: asked back from all workers before a call is refused
   for (const by of ['user', 'closed', 'store'] as const) t.equal(book.recall(of, by, START), undefined, `${by}: leases have no part in it`)
   t.equal(book.recall({ ...of, plan: plan({ bucket: 'other' }) }, 'bucket', START), undefined, 'not of that bucket')
   t.equal(book.recall({ ...of, client: 'b' }, 'share', START), undefined, 'not of that client')
-  t.equal(book.recall({ ...of, plan: plan({ upstream: 'other' }) }, 'bucket', START), undefined)
+  for (const by of ['bucket', 'share'] as const) for (const more of [{ upstream: 'other' }, { bucket: 'other' }]) t.equal(book.recall({ ...of, plan: plan(more) }, by, START), undefined)
   const first = book.recall(of, 'bucket', START)
   t.strictSame([one.heard, two.heard], [[[1, users]], [[1, users]]])
   const second = book.recall(of, 'bucket', START)
@@ -191,6 +191,16 @@ t.test('the book of leases: asked back from all workers before a call is refused
   await soon()
   t.ok(rest.done, 'who is gone is not waited for')
   t.equal(two.heard.length, 3)
+})
+
+t.test('the book of leases: what is told of places in flight is known for five milliseconds', async t => {
+  const book = new LeaseBook(new Clock().later)
+  const of = shapeOf(call(plan()))
+  for (const [ms, asks] of [[0, true], [4, false], [5, true], [9, false], [10, true]] as const) {
+    const asked = book.recall(of, 'concurrency', START + ms)
+    t.equal(asked !== undefined, asks, `after ${ms} ms`)
+    await asked
+  }
 })
 
 t.test('the book of leases: places in flight, what Okta says, and nobody there', async t => {
@@ -351,7 +361,7 @@ t.test('the primary\'s desk: before a call is refused, what lies with workers is
   book.join(worker)
   desk.take(['define', 1, shape])
   const lend = (): void => { book.leased(shape) }
-  const back = (): void => { const number = worker.heard.at(-1)![0]; book.returned(worker, number); desk.take(['recalled', number]) }
+  const back = (): void => { for (const [number] of worker.heard) { book.returned(worker, number); desk.take(['recalled', number]) } }
 
   lend()
   store.answer = refuse('bucket', START + 500, 4, START)
@@ -395,14 +405,40 @@ t.test('the primary\'s desk: before a call is refused, what lies with workers is
   desk.take(['done', 5, [1, 1, 0, 0, 5000]])
   t.strictSame(worker.heard.at(-1)![1], {}, 'a 429')
 
+  back()
+  await soon()
   lend()
   store.answer = refuse('bucket', START + 500, 4, START)
   desk.take(['reserve', 6, 1, null, null])
+  t.match(answers.at(-1), ['recall'])
   store.said.length = answers.length = 0
   desk.leave()
   back()
   await soon()
   t.strictSame([store.said.filter(([kind]) => kind === 'reserve'), answers], [[], []], 'it died meanwhile')
+})
+
+t.test('the primary\'s desk: what is lent is written down, and nothing is where nobody keeps that book', async t => {
+  const clock = new Clock()
+  const of = call(plan({ configuredOrg: 2000 }))
+  const shape = shapeOf(of)
+  const lend = (store: LimitStore, book?: LeaseBook): RelayAnswer => {
+    const answers: RelayAnswer[] = []
+    const desk = new LimitDesk(store, () => clock.now, answer => { answers.push(answer) }, book)
+    desk.take(['define', 1, shape])
+    desk.take(['lease', 1, 10, 5])
+    return answers[0]!
+  }
+  const store = new MemoryStore(clock.later)
+  store.release(ticketOf(store.reserve(of, START) as Admission), START)
+  store.settle(ticketOf(store.reserve(of, START) as Admission), SILENT, START)
+  t.strictSame([lend(store), lend(new Told(), new LeaseBook(clock.later))], [['leased', 1, 10, 0], ['leased', 1, 10, 0]])
+  t.match(store.snapshot(START), [{ buckets: [{ inFlight: 0 }] }])
+  const book = new LeaseBook(clock.later)
+  t.equal(book.recall(shape, 'bucket', START), undefined)
+  t.strictSame(lend(store, book), ['leased', 1, 10, 5])
+  t.match(store.snapshot(START), [{ buckets: [{ inFlight: 5 }] }])
+  t.ok(book.recall(shape, 'bucket', START), 'and can be asked back')
 })
 
 /** A worker's store, what it says, and answers of a primary that are written by hand. */
@@ -416,14 +452,14 @@ function written (lazy: boolean): { worker: RelayedStore, said: RelayStep[], clo
 t.test('a worker tells each shape once, and what differs is another shape', async t => {
   const { worker, said } = written(false)
   const of = plan()
-  const calls = [call(of), call(of, { client: 'b' }), call(of, { rule: { id: 'r', perMinute: 1 } }), call(of, { rule: { id: 'r', perMinute: 2 } }), call(of, { credential: 'none' }), call(of, { share: 0.5 }), call(of, { floor: 0.1 }), call(of, { level: 0 }), call(plan())]
+  const calls = [call(of), call(of, { client: 'b' }), call(of, { rule: { id: 'r', perMinute: 1 } }), call(of, { rule: { id: 'r', perMinute: 2 } }), call(of, { credential: 'none' }), call(of, { share: 0.5 }), call(of, { floor: 0.1 }), call(of, { floor: 0.2 }), call(of, { level: 1 }), call(of, { level: 2 }), call(plan())]
   for (const one of [...calls, ...calls]) worker.reserve(one, START)
-  t.strictSame(said.filter(([kind]) => kind === 'define').map(([, id]) => id), [1, 2, 3, 4, 5, 6, 7, 8, 9])
-  t.strictSame(said.filter(([kind]) => kind === 'reserve').map(step => step[2]), [1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+  t.strictSame(said.filter(([kind]) => kind === 'define').map(([, id]) => id), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11])
+  t.strictSame(said.filter(([kind]) => kind === 'reserve').map(step => step[2]), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11])
   worker.reserve(call(of, { user: 'hash', waitMs: 700, again: true }), START)
-  t.strictSame(said.at(-1), ['reserve', 19, 1, 'hash', 700, 1])
+  t.strictSame(said.at(-1), ['reserve', 23, 1, 'hash', 700, 1])
   worker.reserve(call(of), START)
-  t.strictSame(said.at(-1), ['reserve', 20, 1, null, null])
+  t.strictSame(said.at(-1), ['reserve', 24, 1, null, null])
   await worker.close(START)
 })
 
@@ -540,11 +576,54 @@ t.test('a worker uses what was leased to it, and gives it back when it is wanted
   t.strictSame(said[0], ['cancel', 60])
 })
 
+t.test('a worker and odd words of its primary', async t => {
+  const plain = written(false)
+  plain.worker.reserve(call(plan()), START)
+  plain.worker.snapshot().catch(() => {})
+  plain.worker.reserve(call(plan()), START)
+  t.strictSame(plain.said.filter(([kind]) => kind !== 'define').map(([kind, id]) => [kind, id]), [['reserve', 1], ['view', 2], ['reserve', 3]], 'each has its own number')
+  plain.said.length = 0
+  plain.worker.hear(['viewed', 99, []])
+  plain.worker.hear(['leased', 1, 10, 2])
+  plain.worker.hear(['recall', 4, null, null, null])
+  t.strictSame(plain.said, [['recalled', 4]], 'it has leased nothing')
+  await plain.worker.close(START)
+  const { worker, said, clock } = written(true)
+  const of = call(plan())
+  worker.reserve(of, START)
+  worker.reserve(of, START)
+  worker.hear(['leased', 1, 10, 2])
+  worker.settle(ticketOf(worker.reserve(of, START) as Admission), undefined, START)
+  clock.advance(5)
+  said.length = 0
+  worker.hear(['recall', 5, 'elsewhere', null, null])
+  t.strictSame(said.splice(0), [['recalled', 5]], 'nothing of that upstream')
+  worker.hear(['recall', 6, null, null, 'nobody'])
+  worker.hear(['recall', 7, null, 'other', null])
+  t.strictSame(said.splice(0), [['recalled', 6], ['recalled', 7]])
+  worker.hear(['recall', 8, 'default', '/api/v1/users', 'a'])
+  t.strictSame(said, [['cancel', 11], ['recalled', 8]])
+  await worker.close(START)
+})
+
 t.test('a worker waits for a primary that has said that it will take its time, and no longer', async t => {
   const { worker, said, clock } = written(false)
   const of = call(plan(), { waitMs: 7000 })
   const outcome = (asked: Admission | Promise<Admission>): { is?: Admission } => { const said: { is?: Admission } = {}; (asked as Promise<Admission>).then(is => { said.is = is }, t.error); return said }
   const pass = async (ms: number): Promise<void> => { for (const end = clock.now + ms; clock.now < end;) { clock.advance(Math.min(100, end - clock.now)); await new Promise(resolve => { setImmediate(resolve) }) } }
+  const quick = written(false)
+  const never = outcome(quick.worker.reserve(call(plan()), START))
+  for (const [ms, over] of [[1000, false], [1199, false], [1200, true]] as const) {
+    quick.clock.advanceTo(START + ms)
+    await new Promise(resolve => { setImmediate(resolve) })
+    t.equal(never.is !== undefined, over, 'an answer that lies in the socket is waited for')
+  }
+  t.notOk(quick.worker.reserve(call(plan()), quick.clock.now) instanceof Promise)
+  quick.clock.advanceTo(START + 2199)
+  t.notOk(quick.worker.reserve(call(plan()), quick.clock.now) instanceof Promise)
+  quick.clock.advanceTo(START + 2200)
+  t.ok(quick.worker.reserve(call(plan()), quick.clock.now) instanceof Promise, 'a second later it is asked again')
+  await quick.worker.close(START)
   const short = outcome(worker.reserve(call(plan()), START))
   const long = outcome(worker.reserve(of, START))
   await pass(900)
@@ -552,7 +631,9 @@ t.test('a worker waits for a primary that has said that it will take its time, a
   worker.hear(['waits', 2])
   await pass(5900)
   t.strictSame([short.is, long.is], [undefined, undefined])
-  await pass(600)
+  await pass(300)
+  t.equal(short.is, undefined)
+  await pass(300)
   t.match(short.is, { kind: 'refused', by: 'store', wait: { limit: 0 } }, 'five seconds and one, and a look more')
   t.strictSame(said.at(-1), ['left', 1])
   t.match(worker.reserve(call(plan()), clock.now), { kind: 'refused', by: 'store' }, 'a primary that is silent is not asked')
@@ -794,6 +875,13 @@ t.test('a call that waits in the primary leaves with its client', async t => {
 t.test('what was told of calls before is told anew when there was too much of it', async t => {
   const clock = new Clock()
   const { worker, line } = relay(new MemoryStore(clock.later), clock)
-  for (let i = 0; i < 20_010; i++) worker.release(ticketOf(await worker.reserve(call(plan({ configuredOrg: 1_000_000 }), { client: `c${i}` }), clock.now)))
-  t.equal(line.said.filter(([kind]) => kind === 'forget').length, 1)
+  const of = plan({ configuredOrg: 1_000_000 })
+  const make = async (client: string): Promise<void> => { worker.release(ticketOf(await worker.reserve(call(of, { client }), clock.now))) }
+  const count = (wanted: string): number => line.said.filter(([kind]) => kind === wanted).length
+  for (let i = 0; i < 20_010; i++) await make(`c${i}`)
+  t.strictSame([count('forget'), count('define')], [1, 20_010])
+  await make('c20000')
+  t.equal(count('define'), 20_010, 'the first that was told anew is known')
+  await make('c0')
+  t.equal(count('define'), 20_011)
 })

@@ -4,7 +4,7 @@ import { MemoryStore } from '../../src/limits/memory.js'
 import { PROBE_QUEUE } from '../../src/limits/probe.js'
 import type { Line, SharedOptions, StoreEvent } from '../../src/limits/shared-call.js'
 import { SharedStore } from '../../src/limits/shared.js'
-import type { Admission, BucketPlan, LimitCall } from '../../src/limits/store.js'
+import type { Admission, BucketPlan, LimitCall, Ticket } from '../../src/limits/store.js'
 import { cancelStep, joinStep, readBeat, readReserved, readView, reserveStep, settleStep, type Step } from '../../src/limits/wire.js'
 import { answer, call, Clock, plan, refusalOf, SILENT, START, ticketOf } from './world.js'
 
@@ -123,10 +123,11 @@ t.test('steps of one turn travel together, those that come meanwhile wait for th
   t.equal(sent.length, 2)
   clock.advance(1)
   t.strictSame(sent.slice(2).map(({ steps, at }) => [steps, at]), [[[['f']], 3]], 'they do not wait for longer than 2 ms')
-  await sent[2]!.answer('open', 6)
-  t.strictSame([got.splice(0), heard.splice(0)], [[['f', 6, 99]], [['open', 3]]], 'whichever comes first')
   push('g')
   await turn()
+  await sent[2]!.answer('open', 6)
+  t.strictSame([got.splice(0), heard.splice(0)], [[['f', 6, 99]], [['open', 3]]], 'whichever comes first')
+  t.equal(sent.length, 3, 'another has no answer yet')
   good = false
   await sent[1]!.answer('late')
   t.strictSame([got, heard.splice(0), sent.length], [[], [['late', 1]], 3], 'an answer that is none')
@@ -136,6 +137,10 @@ t.test('steps of one turn travel together, those that come meanwhile wait for th
   await turn()
   t.equal(sent.length, 3, 'nothing is left to go')
   good = true
+  push('x')
+  batches.fail()
+  await turn()
+  t.equal(sent.length, 3)
   push('h')
   await turn()
   t.equal(sent.length, 4, 'nothing is waited for any more')
@@ -154,6 +159,15 @@ t.test('steps of one turn travel together, those that come meanwhile wait for th
   got.length = 0
   await sent[5]!.answer('open', 1)
   t.strictSame([heard, got], [[], []], 'nor has it an answer')
+  push('k')
+  await turn()
+  push('l')
+  await turn()
+  await sent[6]!.answer('open', 1)
+  await sent[7]!.answer('open', 1)
+  push('m')
+  await turn()
+  t.strictSame(sent.slice(7).map(({ steps }) => steps), [[['l']], [['m']]], 'nothing is on its way: it goes at once')
 })
 
 /** The store's clock is this much ahead of the gate's. */
@@ -218,13 +232,14 @@ t.test('a gate joins a store, and asks it on its own clock', async t => {
   t.match(store.status(), [{ upstream: 'default', state: 'refuse', replicas: 0, lostSince: undefined, why: undefined, losses: 0 }])
   await soon()
   t.strictSame([line.last.args.slice(0, 4), line.last.args.slice(5)], [['g', '1', '', String(START + 10 + AHEAD + 50)], ['1', '0']])
-  t.match(line.last.steps, [['j', 'g.1.' + (START + 10), '', [], 60_500 + AHEAD - 2, [['', [], 0]], [], 2000, []], ['h']])
+  t.strictSame(line.last.steps, [['j', 'g.1.' + (START + 10), '', [], 60_500 + AHEAD - 2, [['', [], 0]], [], 2000, []], ['h']])
   store.reserve(call(plan({ bucket: 'other' })), START)
   await soon()
   t.equal(line.asked.length, 1, 'one join for all: who comes meanwhile waits for its answer')
   await line.last.answer('open', 'epoch1', BEAT)
   t.strictSame([state(store), store.status()[0]!.replicas, events], ['shared', 2, []])
   t.match(line.last.steps, [['r', 1, '/api/v1/users'], ['r', 2, 'other']])
+  t.equal(line.last.steps[0]![16], 0, 'counted only when there is room')
   t.strictSame(line.last.args.slice(5), ['2', '2'])
   await line.last.answer('open', [1, 4, 1, 10, 'bucket', 0, 0], [2, 4, 1, 10, 'share', START + AHEAD + 500, 3])
   const ticket = ticketOf(await asked)
@@ -238,17 +253,21 @@ t.test('a gate joins a store, and asks it on its own clock', async t => {
   store.settle(ticket, undefined, clock.now)
   store.cancel(ticket, clock.now)
   store.release(ticket, clock.now)
+  store.release(ticket, clock.now)
   await soon()
+  t.strictSame(line.last.steps.map(([kind]) => kind), ['s', 'e'])
   t.match(line.last.steps, [['s', 1, '/api/v1/users', 'u', 'a', '', '', clock.now + AHEAD, 1, 0, 600, 500, START + 5000 + AHEAD], ['e']], 'told once')
   await line.last.answer('open', 0, 0)
   const third = store.reserve(call(plan()), clock.now) as Promise<Admission>
   await soon()
   await line.last.answer('open', [1, 4, 1, 10, 'bucket', 0, 0])
-  store.cancel(ticketOf(await third), clock.now)
+  for (let i = 0; i < 2; i++) store.cancel(ticketOf(await third), clock.now)
+  store.settle(ticketOf(await third), SILENT, clock.now)
   await soon()
-  t.match(line.last.steps, [['x', 4], ['e']])
+  t.strictSame(line.last.steps.map(([kind, id]) => [kind, id]), [['x', 4], ['e', undefined]])
   await line.last.answer('open', 0, 0)
   t.throws(() => { store.settle({ kind: 'admitted' }, undefined, clock.now) }, /another store/)
+  t.throws(() => { store.release({ kind: 'admitted' }, clock.now) }, /another store/)
 
   const view = store.snapshot(clock.now)
   await soon()
@@ -268,8 +287,144 @@ t.test('a gate joins a store, and asks it on its own clock', async t => {
   await line.last.answer('open', 0)
   await closing
   t.ok(line.closed)
-  store.settle(ticketOf({ kind: 'admitted', ticket }), SILENT, clock.now)
-  store.release(ticket, clock.now)
+})
+
+t.test('what is told, and what is not: before it joined again, after it has gone, and what it has been told', async t => {
+  const of = call(plan({ configuredOrg: 80 }))
+  const { store, clock, line, events } = await open()
+  const go = async (): Promise<Ticket> => {
+    const asked = store.reserve(of, clock.now) as Promise<Admission>
+    await soon()
+    await line.last.answer('open', [1, 1, 0, 40, 'bucket', 0, 0])
+    return ticketOf(await asked)
+  }
+  await store.ready(['default'])
+  t.equal(line.asked.length, 1, 'it has joined')
+  const [one, two] = [await go(), await go()]
+  store.beat(clock.now)
+  await soon()
+  await line.last.answer('open', [['g', 'h'], [['/api/v1/users', 20, 6, 40, 60, START + AHEAD + 9000, 0]], 2])
+  clock.advance(1)
+  const view = store.snapshot(clock.now)
+  await soon()
+  const asked = line.asked.length
+  await line.last.fail('gone')
+  t.match(await view, [{ buckets: [{ closedUntilMs: START + 9000 }] }], 'its own view, when the store has none; what the store showed is known')
+  store.settle(one, SILENT, clock.now)
+  store.release(one, clock.now)
+  store.cancel(two, clock.now)
+  await soon()
+  t.equal(line.asked.length, asked, 'a store that is lost is told nothing')
+  t.match(store.reserve(of, clock.now), { by: 'closed', wait: { untilMs: START + 9000 } })
+  clock.advance(9000)
+  let made = 0
+  while (made < 100 && (store.reserve(of, clock.now) as Admission).kind === 'admitted') made++
+  t.equal(made, 5, 'half of a half of the 20 that were unused')
+  store.beat(clock.now)
+  await soon()
+  await line.last.fail('gone')
+  t.strictSame(events.map(({ kind }) => kind), ['lost'], 'a join without an answer is none')
+  const before = line.asked.length
+  await store.close(clock.now)
+  t.equal(line.asked.length, before, 'nobody to say goodbye to')
+
+  const leaves = await open()
+  const held = leaves.store.reserve(of, START) as Promise<Admission>
+  await soon()
+  await leaves.line.last.answer('open', [1, 1, 0, 40, 'bucket', 0, 0])
+  const closing = leaves.store.close(START)
+  await soon()
+  await leaves.line.last.answer('open', 0)
+  await closing
+  const count = leaves.line.asked.length
+  leaves.store.settle(ticketOf(await held), SILENT, START)
+  leaves.store.release(ticketOf(await held), START)
+  await soon()
+  t.equal(leaves.line.asked.length, count, 'who has said goodbye says no more')
+
+  const waits = await open()
+  const never = waits.store.reserve(of, START) as Promise<Admission>
+  await soon()
+  await waits.line.last.answer('open', [3, 0, 0, 40, '', 0, 0])
+  waits.store.reserve(call(plan({ bucket: 'other' })), START)
+  await soon()
+  await waits.line.last.fail('gone')
+  t.equal((await never).kind, 'admitted', 'what waited without being asked for is decided by the gate itself')
+})
+
+t.test('a gate that joins again names the epoch that it knew, where it may have spent anything in it', async t => {
+  const strict = gate({ onStoreLoss: 'refuse' })
+  strict.store.ready(['default']).catch(() => {})
+  await soon()
+  await strict.line.last.answer('regroup', 'epoch1', BEAT)
+  t.match(strict.store.reserve(call(plan()), START), { by: 'store' }, 'one that may not go by its share')
+  for (const [replicas, epoch] of [[undefined, ''], [0, ''], [3, 'epoch1']] as const) {
+    const { store, clock, line } = gate({ replicas })
+    const ready = store.ready(['default'])
+    await soon()
+    await line.last.answer('regroup', 'epoch1', [['g'], [], 1])
+    await ready
+    store.beat(clock.now)
+    await soon()
+    await line.last.fail('gone')
+    store.beat(clock.now)
+    await soon()
+    t.equal(line.last.steps[0]![2], epoch, String(replicas))
+  }
+})
+
+t.test('several upstreams: each is lost and shown by itself', async t => {
+  const { store, clock, line } = await open()
+  const ready = store.ready(['second'])
+  await soon()
+  await line.last.answer('open', 'epoch1', BEAT)
+  await ready
+  for (const upstream of ['default', 'second']) {
+    const of = call(plan({ upstream, bucket: upstream, configuredOrg: 80 }))
+    const asked = store.reserve(of, clock.now) as Promise<Admission>
+    await soon()
+    await line.last.answer('open', [1, 1, 0, 40, 'bucket', 0, 0])
+    store.settle(ticketOf(await asked), SILENT, clock.now)
+    await soon()
+    await line.last.fail('gone')
+  }
+  t.strictSame(store.status().map(({ upstream, state }) => [upstream, state]), [['default', 'share'], ['second', 'share']])
+  t.match(await store.snapshot(clock.now), [{ upstream: 'default', buckets: [{ bucket: 'default' }] }, { upstream: 'second', buckets: [{ bucket: 'second' }] }])
+})
+
+t.test('a call that waits and is refused in the end, and one that a lost store leaves', async t => {
+  const { store, clock, line } = await open()
+  const of = call(plan())
+  const waiting = store.reserve(of, clock.now) as Promise<Admission>
+  await soon()
+  await line.last.answer('open', [3, 0, 0, 10, '', 0, 0])
+  store.beat(clock.now)
+  await soon()
+  t.strictSame(line.last.steps.slice(1).map(step => [step[1], step[16]]), [[2, 0]], 'another number, and counted only when there is room')
+  await line.last.answer('open', BEAT, [2, 3, 0, 10, 'bucket', clock.now + AHEAD + 300, 10])
+  t.match(await waiting, { by: 'bucket', wait: { untilMs: clock.now + 300, limit: 10 } })
+  const late = store.reserve(of, clock.now) as Promise<Admission>
+  await soon()
+  await line.last.answer('open', [3, 0, 0, 10, '', 0, 0])
+  store.beat(clock.now)
+  await soon()
+  clock.advance(5000)
+  t.match(await late, { by: 'concurrency' })
+  await line.last.answer('open', BEAT, [2, 3, 0, 10, 'bucket', clock.now + AHEAD + 300, 10])
+  store.beat(clock.now)
+  await soon()
+  t.strictSame(line.last.steps, [['h']], 'nobody waits any more')
+})
+
+t.test('in virtual time the store counts on the gate\'s clock', async t => {
+  const { store, line } = gate({ virtual: true, patienceMs: 7 })
+  line.down = true
+  const ready = store.ready(['default'])
+  await soon()
+  t.strictSame(line.last.args.slice(2, 4), [String(START), ''])
+  t.strictSame([line.last.steps[0]![4], line.last.steps[0]![7]], [60_500 - 2, 7])
+  await line.last.answer('open', 'epoch1', BEAT)
+  await ready
 })
 
 t.test('a store that is lost: how, what is said of it, and what the gate goes by', async t => {
@@ -319,6 +474,7 @@ t.test('a store that is lost: how, what is said of it, and what the gate goes by
     await soon()
     t.match(line.last.steps, [['r', Number, 'new']])
     t.equal(line.last.steps[0]![16], 1, 'counted there without looking')
+    t.equal(line.last.steps.length, 1, 'what it refused itself is not told')
     await line.last.answer('open', [1, 1, 0, 40, 'bucket', 0, 0])
     t.equal(state(store), 'shared')
     t.same(store.status()[0], { upstream: 'default', state: 'shared', replicas: 2, lostSince: undefined, why: undefined, losses: 1 })
@@ -372,6 +528,7 @@ t.test('a gate that has never seen the store', async t => {
   await soon()
   t.equal(slow.line.asked.length, 1, 'that is fast enough')
   await slow.line.last.answer('regroup', 'epoch1', [['g'], [], 0])
+  t.match(slow.events.at(-1), { kind: 'back', emptied: false })
   t.match(refusalOf(slow.store.reserve(of, slow.clock.now) as Admission), { by: 'bucket', wait: { limit: 0 } }, 'it waits until the store is open')
   await slow.line.last.fail('gone')
 

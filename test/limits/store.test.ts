@@ -43,6 +43,10 @@ t.test('X-Rate-Limit headers: strict integers, a Reset within a minute, or nonse
     ['Reset is now', [200, '9', '9', String(START / 1000)], { kind: 'nonsense' }],
     ['milliseconds', [200, '9', '9', String(START + 30_000)], { kind: 'nonsense' }],
     ['a part is missing', [200, '9', undefined, reset], { kind: 'nonsense' }],
+    ['limit alone', [200, '9'], { kind: 'nonsense', tooMany: false }],
+    ['what remains alone', [200, undefined, '8'], { kind: 'nonsense' }],
+    ['Reset alone', [429, undefined, undefined, reset], { kind: 'nonsense', tooMany: true }],
+    ['Reset is missing', [200, '9', '8'], { kind: 'nonsense' }],
     ['limit is missing', [429, undefined, '0', reset], { kind: 'nonsense', tooMany: true }],
     ['twice', [200, '9, 9', '8, 8', `${reset}, ${reset}`], { kind: 'nonsense' }],
     ['negative', [200, '9', '-1', reset], { kind: 'nonsense' }],
@@ -92,6 +96,16 @@ t.test('the window is a list of expiries, for any sequence of steps', async () =
     }
     return true
   }), { seed: 20261122, numRuns: RUNS })
+})
+
+t.test('a window tells when each of its slots expires, in order, wherever they lie', async t => {
+  const window = new SlidingWindow()
+  const take = (now: number): void => { window.take(); window.settle(now) }
+  for (let i = 0; i < 7; i++) take(START + i * 10_000)
+  t.equal(window.used(START + 60_500 + 30_000), 3)
+  for (let i = 0; i < 4; i++) take(START + 91_000 + i)
+  t.strictSame(window.expiries(START + 91_004).map(at => at - START - 60_500), [40_000, 50_000, 60_000, 91_000, 91_001, 91_002, 91_003])
+  t.strictSame(window.expiries(START + 60_500 + 60_000).map(at => at - START - 60_500), [91_000, 91_001, 91_002, 91_003])
 })
 
 /** A store that has lost the one that it shared, of two gates, at START; `seen` of the one bucket that was looked at. */
@@ -297,6 +311,17 @@ t.test('a refusal tells when to come back, ahead and within 61 seconds, but for 
   const wait = (by: RefusedBy, untilMs: number | undefined): number => refuse(by, untilMs, 4, START).wait.untilMs - START
   t.strictSame([wait('bucket', START - 5), wait('bucket', START), wait('bucket', START + 2), wait('bucket', undefined), wait('bucket', START + 61_001), wait('bucket', Infinity)], [1, 1, 2, 1000, 61_000, 61_000])
   t.strictSame([wait('closed', START + 62_000), wait('closed', START - 5)], [62_000, 1])
+  const held = new MemoryStore(new Clock().later)
+  const of = plan({ configuredOrg: 6 })
+  make(held, call(of))
+  t.match(held.reserve(call(of, { share: 0 }), START), { by: 'share', wait: { untilMs: START + 61_000, limit: 0 } }, 'never')
+  for (let i = 0; i < 2; i++) held.reserve(call(of), START + 60_500)
+  held.reserve(call(of), START + 60_500)
+  t.match(held.reserve(call(of), START + 60_500), { by: 'bucket', wait: { untilMs: START + 61_500 } }, 'when an answer comes: soon')
+  t.match(held.reserve(call(plan({ configuredOrg: 1 })), START + 60_500), { by: 'bucket', wait: { untilMs: START + 121_500, limit: 0 } })
+  const shared = new MemoryStore(new Clock().later)
+  shared.settle(shared.hold(call(of), START), answer(START, 200, 3, 1, START + 30_000), START)
+  t.match(shared.snapshot(START), [{ buckets: [{ used: 1 }] }], 'of a call that the shared store has admitted nothing is taken for its own')
   t.strictSame(refuse('share', START + 5, 7, START), { kind: 'refused', by: 'share', wait: { untilMs: START + 5, limit: 7, remaining: 0 } })
 })
 
@@ -376,7 +401,7 @@ t.test('only who was refused by a dry bucket is expected back', async t => {
   const greedy = call(of, { client: 'greedy', level: 0, share: 0.25 })
   make(store, greedy)
   for (let i = 0; i < 3; i++) t.match(store.reserve(greedy, START), { by: 'share' })
-  make(store, call(of, { client: 'x' }), START + 1)
+  for (let i = 0; i < 2; i++) make(store, call(of, { client: 'x' }), START + 1)
   t.match(store.reserve(call(of, { client: 'low', level: 2 }), START + 1), { kind: 'admitted' })
 })
 
@@ -478,6 +503,11 @@ t.test('sign-ins: names that are over are forgotten, the oldest first, and a cal
   users.giveBack('b', two)
   t.notOk(users.isFull('b', START + 2, 1))
   users.giveBack('nobody', two)
+  const [early, late] = [users.take('d', START + 4000), users.take('d', START + 5000)]
+  users.settle('d', early, START + 4000)
+  users.settle('d', late, START + 5000)
+  t.notOk(users.isFull('nobody', START + 6000, 1))
+  t.ok(users.isFull('d', START + 6000, 1), 'a name with one that is over and one that is not is kept')
   const many = new Users()
   const first = many.take('first', START)
   for (let i = 0; i < 20_000; i++) many.take(`u${i}`, START)

@@ -302,6 +302,13 @@ t.test('who is asked for: those before whom nobody waits, and whom nothing of th
   desk.store.cancel({ kind: 'admitted' }, desk.clock.now)
   t.strictSame([desk.asked(), desk.inner.said], [[], ['settle', 'release', 'cancel']], 'a place in flight is nothing to who waits for the bucket')
 
+  for (const by of ['bucket', 'closed', 'concurrency', 'store'] as const) {
+    const all = new Desk()
+    await all.wait('a', all.refused(by))
+    await all.wait('b', undefined)
+    t.strictSame(all.asked(), ['a'], `${by} holds up everybody`)
+  }
+
   const own = new Desk()
   await own.wait('a', own.refused('share'))
   await own.wait('a', undefined)
