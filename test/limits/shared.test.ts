@@ -48,7 +48,7 @@ t.test('what a gate tells a store that it joins: all that it holds, on the store
   store.reserve(of, START + 20)
   store.reserve(call(plan({ bucket: 'other' }), { credential: 'none', client: 'b' }), START + 20)
   const spent = ticketOf(store.reserve(call(plan({ bucket: 'shut' })), START + 20) as Admission)
-  store.settle(spent, answer(START, 429, 10, 0, START + 5000), START + 20)
+  store.settle(spent, answer(START, 429, 12, 0, START + 5000), START + 20)
   store.cancel(ticketOf(store.reserve(call(plan({ bucket: 'unused', configuredOrg: 8 })), START + 20) as Admission), START + 20)
   const [, , , , , rows, taught] = joinStep(joining, store.inside('default'), START + 20, 100) as unknown as [0, 0, 0, 0, 0, unknown[], unknown[]]
   const expiries = [START + 60_600, START + 60_610]
@@ -56,12 +56,12 @@ t.test('what a gate tells a store that it joins: all that it holds, on the store
     ['', [], 3],
     ['/api/v1/users', expiries, 1], ['/api/v1/users\na', expiries, 1], ['/api/v1/users\na\nr', expiries, 1], ['\nu\n/api/v1/users', [], 1],
     ['other', [], 1], ['other\nb', [], 1], ['\nn\nother', [], 1],
-    ['shut', Array.from({ length: 10 }, () => START + 60_620), 0], ['shut\na', [START + 60_620], 0]
+    ['shut', Array.from({ length: 12 }, () => START + 60_620), 0], ['shut\na', [START + 60_620], 0]
   ])
   t.strictSame(taught, [
     ['/api/v1/users', 40, 0, 0, 20, [['u', 20, 12, START + 30_100]]],
     ['other', 0, 0, 0, 10, []],
-    ['shut', 20, START + 6100, 0, 10, [['u', 10, 0, START + 5100]]],
+    ['shut', 24, START + 6100, 0, 12, [['u', 12, 0, START + 5100]]],
     ['unused', 0, 0, 0, 4, []]
   ])
   const late = joinStep(joining, store.inside('default'), START + 70_000, 100) as unknown as [0, 0, 0, 0, 0, unknown[], unknown[][]]
@@ -414,6 +414,16 @@ t.test('a call that waits and is refused in the end, and one that a lost store l
   store.beat(clock.now)
   await soon()
   t.strictSame(line.last.steps, [['h']], 'nobody waits any more')
+  await line.last.answer('open', BEAT)
+  const gone = store.reserve(of, clock.now) as Promise<Admission>
+  await soon()
+  await line.last.answer('open', [3, 0, 0, 10, '', 0, 0])
+  store.beat(clock.now)
+  await soon()
+  clock.advance(5000)
+  t.match(await gone, { by: 'concurrency' })
+  await line.last.fail('gone')
+  t.match(await store.snapshot(clock.now), [{ inFlight: 0 }], 'nor has it a place while the store is lost')
 })
 
 t.test('in virtual time the store counts on the gate\'s clock', async t => {
@@ -469,15 +479,20 @@ t.test('a store that is lost: how, what is said of it, and what the gate goes by
     t.match(line.last.steps[0], ['j', /^g\.\d+\./, 'epoch1', ['g', 'h']])
     await line.last.answer('regroup', 'epoch1', BEAT)
     t.strictSame([events.splice(1), state(store)], [[{ kind: 'back', upstream: 'default', lostMs: 900, emptied: false }], 'share'], 'it gathers the others first')
+    t.match(refusalOf(store.reserve(of, clock.now) as Admission), { by: 'bucket' }, 'what it may spend alone it may spend once')
     const told = store.reserve(call(plan({ bucket: 'new', configuredOrg: 80 })), clock.now) as Admission
     t.equal(told.kind, 'admitted')
     await soon()
     t.match(line.last.steps, [['r', Number, 'new']])
     t.equal(line.last.steps[0]![16], 1, 'counted there without looking')
     t.equal(line.last.steps.length, 1, 'what it refused itself is not told')
+    t.ok(line.last.steps[0]![1] as number > 2, 'each call has its own number')
     await line.last.answer('open', [1, 1, 0, 40, 'bucket', 0, 0])
     t.equal(state(store), 'shared')
     t.same(store.status()[0], { upstream: 'default', state: 'shared', replicas: 2, lostSince: undefined, why: undefined, losses: 1 })
+    store.beat(clock.now)
+    await soon()
+    t.strictSame(line.last.steps, [['h']], 'it shows that it is there, as before')
   }
 })
 
@@ -629,7 +644,37 @@ t.test('a store that gathers its gates decides nothing: the gate itself does', a
   const asked = store.reserve(of, clock.now) as Promise<Admission>
   await soon()
   await line.last.answer('regroup', [4, 0, 0, 40, '', 0, 0])
-  t.equal((await asked).kind, 'admitted')
+  const ticket = ticketOf(await asked)
   await soon()
   t.equal(line.last.steps[0]![16], 1)
+  await line.last.answer('regroup', [1, 1, 0, 40, '', 0, 0])
+  store.settle(ticket, SILENT, clock.now)
+  await soon()
+  t.equal(line.last.steps[0]![7], clock.now + AHEAD, 'when it was reserved, on the store\'s clock')
+  await line.last.answer('regroup', 0)
+  let made = 0
+  while (made < 100 && (store.reserve(of, clock.now) as Admission).kind === 'admitted') made++
+  await soon()
+  t.equal(line.last.steps.length, made, 'what it refused is not told')
+  await line.last.answer('regroup', ...line.last.steps.map(() => [1, 1, 0, 40, '', 0, 0]))
+  t.equal((store.reserve(of, clock.now) as Admission).kind, 'refused', 'each answer gives it nothing anew')
+})
+
+t.test('what is answered out of turn: of batches without an answer none is forgotten', async t => {
+  const { store, clock, line } = await open()
+  clock.advance(10)
+  store.beat(clock.now)
+  await soon()
+  clock.advance(1)
+  store.reserve(call(plan()), clock.now)
+  await soon()
+  clock.advance(2)
+  const [first, second] = line.asked.slice(-2)
+  t.strictSame([first!.steps[0]![0], second!.steps[0]![0]], ['h', 'r'])
+  await first!.answer('open', BEAT)
+  await second!.fail('gone')
+  clock.advance(100)
+  store.beat(clock.now)
+  await soon()
+  t.strictSame((line.last.steps[0]![8] as number[][]).map(([batch]) => batch), [3])
 })
