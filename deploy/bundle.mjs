@@ -2,6 +2,7 @@
 // dist/main.js start from there. Node finds, reads and compiles some nine hundred files for a start otherwise, one by one.
 // The other files of dist/ stay, for tests and scripts that import them.
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import { rolldown } from 'rolldown'
 
@@ -32,8 +33,17 @@ const jsonAsText = {
   }
 }
 
+const undici = Object.keys(createRequire(import.meta.url)('./undici.cjs'))
 const leanUndici = {
   name: 'lean-undici',
+  transform: {
+    filter: { id: /[\\/]dist[\\/]/, code: 'undici' },
+    handler (code, id) {
+      for (const [, names] of code.matchAll(/import \{([^}]*)\} from 'undici'/g)) {
+        for (const name of names.split(',').map(each => each.trim())) if (!undici.includes(name)) throw new Error(`${id} imports ${name}, which deploy/undici.cjs has not`)
+      }
+    }
+  },
   resolveId: { filter: { id: /^undici$/ }, handler: () => fileURLToPath(new URL('undici.cjs', import.meta.url)) }
 }
 
@@ -60,5 +70,5 @@ const { output } = await bundle.write({
   minify: { compress: false, mangle: false, codegen: { removeWhitespace: false, asciiOnly: true } }
 })
 await bundle.close()
-for (const { fileName, code } of output) console.log(fileName, code.length)
+console.log(`dist/bundle: ${output.length} files, ${Math.round(output.reduce((sum, { code }) => sum + code.length, 0) / 1000)} kB`)
 writeFileSync(inDist('main.js'), readFileSync(inDist('main.js'), 'utf8').replace('./cli/run.js', './bundle/run.js'))
