@@ -203,7 +203,7 @@ t.test('authentication: hints, and files of keys by any way of writing them', as
     t.match(clients.get('c')!.authenticate, [{ kind: 'privateKeyJwt', jwks: { keys: [1] }, dpop: undefined, requireJti: false, place: { file: 'c.yaml', line: 3 } }])
   }
   t.match(problems(file('keys/god.json'))[0], /there is no such file in the policies folder \| did you mean "keys\/good\.json"\?/)
-  t.match(problems(file('x/./keys/good.json'))[0], /there is no such file/)
+  for (const name of ['x/./keys/good.json', 'keys/./good.json']) t.match(problems(file(name))[0], /there is no such file/, name)
   t.match(problems(file('keys/bad.json'))[0], /this file is not JSON \| $/)
   t.match(load(file('keys/none.json'), { attachments: undefined }).problems.filter(one => one.severity === 'error'), [], 'where files are not at hand nothing is said of them')
   t.match(load('{ privateKeyJwt: { jwks: { keys: [{ kty: EC }] }, dpop: required, requireJti: true } }').clients.get('c')?.authenticate, [{ jwks: { keys: [{ kty: 'EC' }] }, dpop: 'required', requireJti: true }])
@@ -218,6 +218,14 @@ t.test('authentication: hints, and files of keys by any way of writing them', as
   t.match(entry, { kind: 'workload', issuer: 'https://a.example', audience: 'x' })
   t.match(load('{ mtls: { dns: a.example } }').clients.get('c')!.authenticate, [{ kind: 'mtls', dns: 'a.example', place: { file: 'c.yaml', line: 3 } }])
   t.match(load(`{ apiKey: { sha256: ${KEY}, expires: 2027-01-31 } }`).clients.get('c')!.authenticate, [{ kind: 'apiKey', sha256: KEY, expiresAt: Date.UTC(2027, 1, 1) }])
+
+  const column = (entries: string, what: string): number => `authenticate: [${entries}]`.indexOf(what) + 1
+  const places: [string, string][] = [
+    [file('/x.json'), "'/x.json'"], [file('keys/none.json'), "'keys/none"], [file('keys/bad.json'), "'keys/bad"],
+    [workload('https://a.exampel'), 'https://a.exampel'], [workload('https://a.example', "{ a: b, p: { pattern: '(' } }"), "'('"]
+  ]
+  for (const [entries, what] of places) t.match(problems(entries)[0], new RegExp(`^3:${column(entries, what)} `), entries)
+  for (const [entries, what] of [[file('keys/good.json'), '{ file'], ['{ mtls: { dns: a.example } }', '{ dns']] as const) t.match(load(entries).clients.get('c')!.authenticate, [{ place: { line: 3, column: column(entries, what) } }], entries)
 
   const twice = (one: string, two: string): string[] => loadPolicies([['a', one], ['b', two]].map(([client, entry]) => ({ path: `${client}.yaml`, text: `version: 1\nclient: ${client}\nauthenticate: [${entry}]\nallow: [{ operation: getUser }]\n` })), createCatalog, NOW, options).problems.filter(one => one.severity === 'error').map(({ file, line, column, message, hint }) => `${file}:${line}:${column} ${message} | ${hint ?? ''}`)
   t.strictSame(twice(`{ apiKey: { sha256: ${KEY} } }`, `{ mtls: { dns: x } }, { apiKey: { sha256: ${KEY} } }`), ['b.yaml:3:58 this key is in use already | at a.yaml:3:36'])
