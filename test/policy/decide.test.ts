@@ -337,7 +337,7 @@ t.test('strict JSON: what is said of a body, and the last that is good', async t
     ['\ufeff{}', /byte order mark/], ['{"__proto__":1}', /key __proto__/], ['{"a":1,"a":2}', /key twice/], ['[1]x', /something after/], ['{}{}', /something after/],
     ['', /^$/], [' ', end], ['{', end], ['{"a', end], ['{"a"', end], ['{"a":', end], ['{"a":1', end], ['[', end], ['[1', end], ['[1,', end], ['"\\', /character 2/], ['"\\"', end], ['"a\\n', end], ['-', /character 1/], ['tru', /character 1/], ['truth', /character 1/], ['falsy', /character 1/], ['nil', /character 1/],
     ['{a', /character 2/], ['{ "a" 1}', /character 7/], ['{"a":1 "b"', /character 8/], ['[1 2', /character 4/], ['[1,]', /character 4/], ['{"a":1,}', /character 8/], ['"\u001f"', /character 2/], ['"a\\n\u001f"', /character 5/], ['"\\q"', /character 2/], ['"\\u00"', /character 2/], ['"\\u00x0"', /character 2/], ['"\\u 123"', /character 2/], ['"\\u123"4', /character 2/], ['"\\toString"', /^$/], ['"\\constructor"', /character 2/],
-    ['9007199254740992', number], ['-9007199254740992', number], ['1e999', number], ['-1e999', number], ['1e-324', number], ['0.000', /^$/], ['-0', /^$/], ['0e5', /^$/], ['123456789012345678e-5', number], ['1.23456789012345678', number], ['0.00000012345678901234567', /^$/],
+    ['9007199254740992', number], ['-9007199254740992', number], ['1e999', number], ['-1e999', number], ['1e-324', number], ['0.000', /^$/], ['-0', /^$/], ['0e5', /^$/], ['123456789012345678e-5', number], ['1.23456789012345678', number], ['0.00000012345678901234567', /^$/], ['1.2345678901234567e-10', /^$/], ['"a b"', /^$/],
     [`0.${'0'.repeat(62)}`, /^$/], [`0.${'0'.repeat(63)}`, number], [`1.${'0'.repeat(62)}`, /^$/], [`1.${'0'.repeat(63)}`, number], ['1E+2', /^$/], ['1e+', /something after/], ['-01', /something after/],
     ['"\\ud800"', half], ['"\\ud800x"', half], ['"\\udc00"', half], ['"x\\udc00\\ud800"', half], ['"\\ud83d\\ude00"', /^$/], ['"\\uD83D\\uDE00\\ud83d"', half],
     ['['.repeat(65), /deeper than 64/], ['{"a":'.repeat(65), /deeper than 64/], ['[{"a":'.repeat(32) + '[', /deeper than 64/], ['{"a":'.repeat(64) + '1' + '}'.repeat(64), /^$/], ['[{"a":'.repeat(32) + '1' + '}]'.repeat(32), /^$/], ['[[],[],{},[[]]]', /^$/]
@@ -352,7 +352,7 @@ t.test('strict JSON: what is said of a body, and the last that is good', async t
   t.strictSame(parse('"\\"\\\\\\/\\b\\f\\n\\r\\t\\u0041\\uaBcD\u007f\u0020"'), { kind: 'json', value: '"\\/\b\f\n\r\tA\uabcd\u007f ' })
   for (const space of ['\u000b', '\u000c', '\u00a0', '\u2028', '\u0000']) t.match(parse(`${space}1`), { why: /character 1/ }, `U+${space.charCodeAt(0).toString(16)}`)
   for (const bytes of [[0xef, 0xbb, 0xbf, 0x31], [0xef, 0xbb, 0xbf]]) t.match(parse(Uint8Array.from(bytes)), { code: 'bad_body', why: /byte order mark/ })
-  for (const bytes of [[0xef, 0xbb], [0xef, 0xbc, 0xbf], [0x22, 0xef, 0xbb, 0xbe, 0x22], [0xbb, 0xbf]]) t.notMatch(parse(Uint8Array.from(bytes)), { why: /byte order mark/ })
+  for (const bytes of [[0xef, 0xbb], [0xef, 0xbc, 0xbf], [0x22, 0xef, 0xbb, 0xbe, 0x22], [0xbb, 0xbf], [0x22, 0xbb, 0xbf]]) t.notMatch(parse(Uint8Array.from(bytes)), { why: /byte order mark/ })
   t.strictSame(parse('"\ufeff"'), { kind: 'json', value: '\ufeff' }, 'within a text it is a character')
   for (const type of ['application/json ', 'application/json\t;\tcharset=utf-8\t', 'application/json;charset="utf-8";okta-response="omitCredentials, omitLinks"', 'APPLICATION/JSON']) t.match(parse('1', type), { kind: 'json' }, type)
   for (const type of [' application/json', 'application/json;', 'application/json; charset', 'application/json; charset=utf-8x', 'application/json; charset="utf-8', 'application/json; okta-response=', 'application/json; okta-response=a1', 'application/json; okta-response=""', 'application/json; v=1', 'xapplication/json', 'application/json\n']) t.match(parse('1', type), { code: 'unsupported_body', why: /Content-Type/ }, JSON.stringify(type))
@@ -364,7 +364,7 @@ t.test('strict JSON: what is said of a body, and the last that is good', async t
 t.test('a request that reaches no rule: which, and why', async t => {
   t.match(resolveCall(catalog, 'GET', '/api/v1/users//x', undefined), { kind: 'target', why: /^[a-z].* .*/ })
   t.match(resolveCall(catalog, 'GET', '/nowhere', undefined), { kind: 'unknown_path', why: 'no operation is known under /nowhere' })
-  t.match(resolveCall(catalog, 'PATCH', '/api/v1/users', undefined), { kind: 'unknown_method', why: /^\/api\/v1\/users knows .*, not PATCH$/ })
+  t.match(resolveCall(catalog, 'PATCH', '/api/v1/users', undefined), { kind: 'unknown_method', why: /^\/api\/v1\/users knows [A-Z]+, [A-Z]+, not PATCH$/ })
   t.match(resolveCall(catalog, 'GET', `${U}?a=b`, ABSENT), { kind: 'call', call: { operation: { id: 'getUser' }, parameters: ['00u1abcdefghijklmnop'], alias: false, query: [{ name: 'a', value: 'b' }], body: ABSENT } })
   t.equal(requestText('GET', '/a', []), 'GET /a')
   t.equal(requestText('GET', '/a', [{ name: 'a b', value: 'c&d', ambiguous: false }, { name: 'e', value: '%zz', ambiguous: true }]), 'GET /a?a%20b=c%26d&e=%zz')
