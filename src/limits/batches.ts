@@ -81,7 +81,15 @@ export class Batches {
 
   #received (batch: Batch, text: string, sentAt: number): void {
     if (!this.#sent.has(batch)) return
-    const [serverNow, state, ...results] = JSON.parse(text) as [number, string, ...unknown[]]
+    let read: [number, string, ...unknown[]]
+    try {
+      read = JSON.parse(text) as typeof read
+      if (!Array.isArray(read)) throw new Error('the answer is no list')
+    } catch {
+      this.#options.lost(new Error('the store\'s answer is not the script\'s'))
+      return
+    }
+    const [serverNow, state, ...results] = read
     if (!this.#options.heard(state, sentAt)) return
     this.#sent.delete(batch)
     batch.answers.forEach((answer, i) => answer?.(results[i], serverNow))

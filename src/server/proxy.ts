@@ -5,7 +5,6 @@ import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import type { Logger } from 'pino'
 import { networkOf } from '../clients/failures.js'
 import { Exchange } from '../domain/exchange.js'
-import { methodText } from '../domain/method-text.js'
 import { rejections, reject, type Rejection } from '../domain/rejection.js'
 import { closes } from './answer.js'
 import { listenForBadClients } from './bad-clients.js'
@@ -164,7 +163,7 @@ function refuseSlowly ({ road, log, exchange, request, reply }: Begun, refusal: 
 function open (road: Road, request: IncomingMessage): GateExchange {
   const snapshot = road.snapshot()
   const source = sourceOf(road, snapshot, request.socket.remoteAddress, request.headers)
-  const exchange = new Exchange(snapshot, randomUUID(), road.now(), road.clock(), methodText(request.method), originalTarget(request), source) as GateExchange
+  const exchange = new Exchange(snapshot, randomUUID(), road.now(), road.clock(), request.method ?? '', originalTarget(request), source) as GateExchange
   if (road.telemetry !== undefined) exchange.trace = road.telemetry.begin(exchange.id, source, request.headers['traceparent'])
   return exchange
 }

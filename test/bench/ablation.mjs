@@ -34,7 +34,6 @@ const ablations = {
   'names of headers are remembered': { changes: [['domain/remembered.js', 'return text => {', 'return answer; return text => {']] },
   'one timer a call': { changes: [['upstream/inject.js', 'headersTimeout: 0, bodyTimeout: 0', 'headersTimeout: 60000, bodyTimeout: 60000']] },
   'a timer says when a connection is old': { changes: [['upstream/agent.js', /^ {4}markOld\(.*$/m, '']] },
-  'methods as literals': { changes: [['domain/method-text.js', 'LITERALS.get(method) ?? method', 'method']] },
   'requests on the road in an array': { changes: [['server/long-requests.js', 'begin(exchange) {', 'set = new Set(); begin(exchange) { this.set.add(exchange);'], ['server/long-requests.js', 'end(exchange) {', 'end(exchange) { this.set.delete(exchange);']] },
   'steps wait for the answer before them (Redis store)': { beside: 'redis', changes: [['limits/batches.js', 'if (this.#sent.size === 0) {', 'if (true) {']] },
   'flushes are spaced (durable intents)': { beside: 'durable', changes: [['audit/journal.js', 'const SYNC_EVERY_MS = 2', 'const SYNC_EVERY_MS = 0']] }

@@ -1,6 +1,5 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { methodText } from '../../src/domain/method-text.js'
 import { remembered } from '../../src/domain/remembered.js'
 import { isRejection } from '../../src/domain/rejection.js'
 import { MAX_TARGET_BYTES, parseTarget, type Target } from '../../src/domain/target.js'
@@ -121,5 +120,4 @@ t.test('what is remembered is bounded in number and length', async t => {
   t.same(asked.slice(3), ['dddd', 'a'])
   for (const text of ['x'.repeat(65), 'x'.repeat(65)]) t.equal(length(text), 65)
   t.equal(asked.length, 7, 'a long text is not kept')
-  t.same(['GET', 'PATCH', 'PROPFIND', undefined].map(methodText), ['GET', 'PATCH', 'PROPFIND', ''])
 })

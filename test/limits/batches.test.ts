@@ -4,7 +4,7 @@ import type { Step } from '../../src/limits/wire.js'
 
 /** Batches over a store that answers when it is told to. */
 function world () {
-  const sent: Array<{ steps: readonly Step[], answer: () => Promise<void>, fail: () => Promise<void> }> = []
+  const sent: Array<{ steps: readonly Step[], answer: () => Promise<void>, babble: (text: string) => Promise<void>, fail: () => Promise<void> }> = []
   let turn: Array<() => void> = []
   let timers: Array<(now: number) => void> = []
   const settled = async (): Promise<void> => { await new Promise(resolve => setImmediate(resolve)) }
@@ -18,6 +18,7 @@ function world () {
       sent.push({
         steps,
         answer: async () => { resolve(JSON.stringify([1, 'open', ...steps.map(([, name]) => name)])); await settled() },
+        babble: async text => { resolve(text); await settled() },
         fail: async () => { reject(new Error('gone')); await settled() }
       })
     })
@@ -75,4 +76,15 @@ t.test('what is held when the store is lost has no answer, like what was on its 
   endTurn()
   await sent[1]!.answer()
   t.equal(got.at(-1), 'c', 'and what comes afterwards is sent as ever')
+})
+
+t.test('an answer that is none is no answer', async t => {
+  for (const text of ['', 'OK', '{', 'null', '{"0":1}']) {
+    const { batches, sent, endTurn } = world()
+    const got: unknown[] = []
+    batches.push(['r', 'a'], result => { got.push(result) })
+    endTurn()
+    await sent[0]!.babble(text)
+    t.strictSame(got, [undefined], text)
+  }
 })
