@@ -72,7 +72,7 @@ function endsInside (path: string, fd: number): boolean {
   }
 }
 
-/** How many names an open file has. The system knows: asking costs a tenth of a turn by way of the thread pool. */
+/** How many names an open file has; undefined: nobody knows. The kernel answers from memory, so that no thread is woken for it. */
 function links (fd: number): number | undefined {
   try { return fstatSync(fd).nlink } catch { return undefined }
 }

@@ -3,7 +3,6 @@ import type { IncomingMessage, Server as HttpServer } from 'node:http'
 import proxy from '@fastify/http-proxy'
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { Logger } from 'pino'
-import { networkOf } from '../clients/failures.js'
 import { Exchange } from '../domain/exchange.js'
 import { rejections, reject, type Rejection } from '../domain/rejection.js'
 import { closes } from './answer.js'
@@ -14,6 +13,7 @@ import { hadLast, isBehindClosing, isClosing, noteArriving, noteBegun, noteClosi
 import { affordable } from './descriptors.js'
 import { contextOf, type ListenerTls } from './listener-tls.js'
 import { noSchemas } from './no-schemas.js'
+import { partyOf } from './party.js'
 import type { Road } from './road.js'
 import { recordEvent } from './record.js'
 import { refuse } from './refuse.js'
@@ -84,7 +84,7 @@ export function buildProxy (road: Road, log: Logger, caps: ListenerCaps, tls?: L
     const shedsStrangers = road.shedding() !== 'none'
     if (early === undefined && !shedsStrangers && isTokenCall(exchange)) {
       reply.hijack()
-      if (road.turns.take(ownerOf(exchange))) exchangeToken(begun)
+      if (road.turns.take(partyOf(exchange))) exchangeToken(begun)
       else later(begun, () => { exchangeToken(begun) })
       return
     }
@@ -123,15 +123,10 @@ interface Begun {
   readonly done: () => void
 }
 
-/** Whose turn has to come for a request to go on: its client's, and for strangers their network's. */
-function ownerOf ({ client, source }: GateExchange): string {
-  return client?.id ?? networkOf(source)
-}
-
 /** Goes on when the turn has come. */
 function later (begun: Begun, run: () => void): void {
   const { road, log, caps, exchange, request, reply } = begun
-  const waits = road.turns.wait(ownerOf(exchange), () => {
+  const waits = road.turns.wait(partyOf(exchange), () => {
     // The connection may have come to an end meanwhile, or the one before it may be the last that it answers.
     if (exchange.recorded || reply.raw.destroyed || isBehindClosing(request.raw)) { left(road, exchange, reply); return }
     try { run() } catch (error) { lost(road, log, error, request, reply) }
@@ -140,7 +135,7 @@ function later (begun: Begun, run: () => void): void {
 }
 
 function settle (begun: Begun, shedsStrangers: boolean, refusal: Rejection | undefined): void {
-  if (begun.road.turns.take(ownerOf(begun.exchange))) goOn(begun, shedsStrangers, refusal)
+  if (begun.road.turns.take(partyOf(begun.exchange))) goOn(begun, shedsStrangers, refusal)
   else later(begun, () => { goOn(begun, shedsStrangers, refusal) })
 }
 

@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { networkOf } from '../clients/failures.js'
 import type { Rejection } from '../domain/rejection.js'
 import { writeRejection } from './answer.js'
+import { partyOf } from './party.js'
 import { recordEvent } from './record.js'
 import type { Road } from './road.js'
 import type { GateExchange } from './stages.js'
@@ -17,6 +17,6 @@ export function refuse (road: Road, exchange: GateExchange, request: IncomingMes
 }
 
 /** How fast the body of a request is read: each client has a pace of its own, a stranger that of its network. */
-export function paceOf ({ pace }: Road, { client, source, snapshot }: GateExchange): (bytes: number) => number {
-  return bytes => pace.spend(client?.id ?? networkOf(source), bytes, snapshot.bodyLimitBytes)
+export function paceOf ({ pace }: Road, exchange: GateExchange): (bytes: number) => number {
+  return bytes => pace.spend(partyOf(exchange), bytes, exchange.snapshot.bodyLimitBytes)
 }

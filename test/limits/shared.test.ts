@@ -395,19 +395,20 @@ t.test('several upstreams: each is lost and shown by itself', async t => {
 t.test('a call that waits and is refused in the end, and one that a lost store leaves', async t => {
   const { store, clock, line } = await open()
   const of = call(plan())
-  const waiting = store.reserve(of, clock.now) as Promise<Admission>
-  await soon()
-  await line.last.answer('open', [3, 0, 0, 10, '', 0, 0])
-  store.beat(clock.now)
-  await soon()
+  /** One that waits for a first answer, and for which the next beat asks again. The promise is in a list: it has yet to settle. */
+  const waits = async (): Promise<[Promise<Admission>]> => {
+    const admission = store.reserve(of, clock.now) as Promise<Admission>
+    await soon()
+    await line.last.answer('open', [3, 0, 0, 10, '', 0, 0])
+    store.beat(clock.now)
+    await soon()
+    return [admission]
+  }
+  const [waiting] = await waits()
   t.strictSame(line.last.steps.slice(1).map(step => [step[1], step[16]]), [[2, 0]], 'another number, and counted only when there is room')
   await line.last.answer('open', BEAT, [2, 3, 0, 10, 'bucket', clock.now + AHEAD + 300, 10])
   t.match(await waiting, { by: 'bucket', wait: { untilMs: clock.now + 300, limit: 10 } })
-  const late = store.reserve(of, clock.now) as Promise<Admission>
-  await soon()
-  await line.last.answer('open', [3, 0, 0, 10, '', 0, 0])
-  store.beat(clock.now)
-  await soon()
+  const [late] = await waits()
   clock.advance(5000)
   t.match(await late, { by: 'concurrency' })
   await line.last.answer('open', BEAT, [2, 3, 0, 10, 'bucket', clock.now + AHEAD + 300, 10])
@@ -415,11 +416,7 @@ t.test('a call that waits and is refused in the end, and one that a lost store l
   await soon()
   t.strictSame(line.last.steps, [['h']], 'nobody waits any more')
   await line.last.answer('open', BEAT)
-  const gone = store.reserve(of, clock.now) as Promise<Admission>
-  await soon()
-  await line.last.answer('open', [3, 0, 0, 10, '', 0, 0])
-  store.beat(clock.now)
-  await soon()
+  const [gone] = await waits()
   clock.advance(5000)
   t.match(await gone, { by: 'concurrency' })
   await line.last.fail('gone')
