@@ -1,9 +1,10 @@
+import { printable } from '../domain/printable.js'
 import { createPlainLines } from '../audit/plain.js'
 import type { AuditEvent, Outcome } from '../domain/event.js'
 import { allEvents } from './audit-events.js'
 import { EXIT } from './exit.js'
 import type { Shell } from './shell.js'
-import { painter, printable, type Paint, type Style } from './style.js'
+import { painter, type Paint, type Style } from './style.js'
 import { UsageFault } from './usage.js'
 
 /** Which events a reader wants. */

@@ -1,3 +1,4 @@
+import { printable } from '../domain/printable.js'
 import { hasErrors } from '../domain/problem.js'
 import type { AuditEvent } from '../domain/event.js'
 import { createUsageCounter, type UnusedRule } from '../policy/usage.js'
@@ -7,7 +8,7 @@ import { allEvents } from './audit-events.js'
 import { EXIT } from './exit.js'
 import { loadFiles, type FileOptions } from './files.js'
 import type { Shell } from './shell.js'
-import { count, painter, printable, type Paint } from './style.js'
+import { count, painter, type Paint } from './style.js'
 import { UsageFault } from './usage.js'
 
 export interface ReportOptions extends FileOptions {

@@ -1,4 +1,5 @@
 import { pino } from 'pino'
+import { printable } from '../domain/printable.js'
 import { LoadFault } from '../server/usable.js'
 import { allowedAct, burstAct, keptOutAct, leaks, refusedAct, type BurstOutcome, type CallOutcome } from './demo-acts.js'
 import { DemoClient } from './demo-client.js'
@@ -6,7 +7,7 @@ import { startWorld, type DemoWorld } from './demo-world.js'
 import { EXIT } from './exit.js'
 import { problemText } from './problems.js'
 import type { Shell, Terminal } from './shell.js'
-import { fit, painter, printable, type Paint } from './style.js'
+import { fit, painter, type Paint } from './style.js'
 
 /** Flags of `narrowgate demo`. */
 export interface DemoOptions {

@@ -1,5 +1,6 @@
+import { printable } from '../domain/printable.js'
 import type { Finding } from './doctor-finding.js'
-import { count, fit, printable, type Paint } from './style.js'
+import { count, fit, type Paint } from './style.js'
 
 const WORDS = { pass: ['green', 'pass'], fail: ['red', 'FAIL'], unknown: ['yellow', '?'] } as const
 const NAME = 28

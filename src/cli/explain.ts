@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises'
+import { printable } from '../domain/printable.js'
 import { hasErrors } from '../domain/problem.js'
 import { rejections, type Rejection, type RejectionCode } from '../domain/rejection.js'
 import { errorBody } from '../okta/error-body.js'
@@ -12,7 +13,7 @@ import { loadFiles, type FileOptions } from './files.js'
 import { problemText } from './problems.js'
 import { rehearse } from './rehearse.js'
 import type { Shell } from './shell.js'
-import { count, painter, printable, type Paint } from './style.js'
+import { count, painter, type Paint } from './style.js'
 import { UsageFault } from './usage.js'
 
 /** Refusals that the gate makes whatever the rules say. */

@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises'
+import { printable } from '../domain/printable.js'
 import type { Catalog } from '../okta/catalog.js'
 import { createCatalog } from '../okta/catalog.js'
 import { importList, type ListFinding } from '../policy/import-list.js'
@@ -9,7 +10,7 @@ import { NO_KEY, policyText, type CommentedRule } from '../policy/write-policy.j
 import { EXIT } from './exit.js'
 import { hasFiles, loadFiles, type FileOptions } from './files.js'
 import type { Shell } from './shell.js'
-import { count, painter, printable } from './style.js'
+import { count, painter } from './style.js'
 import { UsageFault } from './usage.js'
 
 /** Flags of `narrowgate import`. */

@@ -1,9 +1,10 @@
+import { printable } from '../domain/printable.js'
 import { defaultLimit, orgLimitFor } from '../okta/buckets.js'
 import { loadEverything } from '../server/load.js'
 import { auditEvents, withRotated } from './audit-events.js'
 import { EXIT } from './exit.js'
 import type { Shell } from './shell.js'
-import { painter, printable, type Paint } from './style.js'
+import { painter, type Paint } from './style.js'
 import { UsageFault } from './usage.js'
 
 /** Flags of `narrowgate limits plan`. */

@@ -1,7 +1,8 @@
+import { printable } from '../domain/printable.js'
 import type { UpstreamView } from '../limits/store.js'
 import { EXIT } from './exit.js'
 import type { Shell } from './shell.js'
-import { painter, printable, type Paint } from './style.js'
+import { painter, type Paint } from './style.js'
 import { UsageFault } from './usage.js'
 
 /** Flags of `narrowgate limits`. */

@@ -10,11 +10,6 @@ export function painter (color: boolean): Paint {
   return color ? (style, text) => `\x1b[${CODES[style]}m${text}\x1b[0m` : (_, text) => text
 }
 
-/** A terminal must not obey what a file or an argument holds, nor show it in another order. Line ends stay. */
-export function printable (text: string): string {
-  return text.replace(/[\x00-\x09\x0b-\x1f\x7f-\x9f\p{Cf}\p{Zl}\p{Zp}]/gu, ' ') // eslint-disable-line no-control-regex
-}
-
 /** `1 client`, `2 clients`. */
 export function count (number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? '' : 's'}`

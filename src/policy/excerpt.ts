@@ -1,3 +1,4 @@
+import { printable } from '../domain/printable.js'
 import { formatProblem, type Problem } from '../domain/problem.js'
 
 /** Longest source line that an excerpt shows. */
@@ -31,9 +32,4 @@ function withoutSecrets (line: string): string {
   return line
     .replace(/ngk_[0-9A-Za-z]+/g, key => `ngk_${'*'.repeat(key.length - 4)}`)
     .replace(/((?:^|[^\w])["']?(?:d|p|q|dp|dq|qi|k)["']?\s*:\s*["']?)([\w-]{20,})/g, (_, name: string, value: string) => name + '*'.repeat(value.length))
-}
-
-/** A terminal must not obey what a file holds, and a tab must stay one column wide under the caret. */
-function printable (line: string): string {
-  return line.replace(/[\x00-\x1f\x7f-\x9f\p{Cf}\p{Zl}\p{Zp}]/gu, ' ') // eslint-disable-line no-control-regex
 }
