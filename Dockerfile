@@ -12,7 +12,7 @@ RUN npm run build && npm prune --omit=dev --ignore-scripts
 # Run: Node, the runtime tree and the compiled program. Nothing is written but to mounted paths,
 # so the root file system can be read-only.
 FROM node:24-slim
-ENV NODE_ENV=production NODE_OPTIONS=--max-semi-space-size=8
+ENV NODE_ENV=production NODE_OPTIONS=--max-semi-space-size=16 MALLOC_ARENA_MAX=1
 WORKDIR /app
 COPY --from=build --chown=root:root /app/package.json ./
 COPY --from=build --chown=root:root /app/node_modules ./node_modules

@@ -47,12 +47,29 @@ const leanUndici = {
   resolveId: { filter: { id: /^undici$/ }, handler: () => fileURLToPath(new URL('undici.cjs', import.meta.url)) }
 }
 
+/**
+ * Node's own modules, asked for directly: an import of one first reads all that it exports, and from Node 22 on `node:http` then
+ * loads Node's own copy of undici for the sake of its `WebSocket`.
+ */
+const builtinsDirectly = {
+  name: 'builtins-directly',
+  renderChunk (code, { fileName }) {
+    const direct = code.replace(/^import (?:(?:\* as )?([\w$]+))?(?:, )?(?:\{([^}]*)\})? from ["'](node:[\w/]+)["'];$/gm, (_, whole, names, module) => {
+      const asked = `process.getBuiltinModule("${module}")`
+      return [whole, names && `{${names.replaceAll(' as ', ': ')}}`].filter(Boolean).map(bound => `const ${bound} = ${asked};`).join(' ')
+    })
+    const left = /^.*from ["']node:.*$/m.exec(direct)
+    if (left !== null) throw new Error(`${fileName}: ${left[0]} is imported in a way that deploy/bundle.mjs does not know`)
+    return direct
+  }
+}
+
 rmSync(folder, { recursive: true, force: true })
 const bundle = await rolldown({
   input: { run: inDist('cli/run.js'), 'load-in-turn': inDist('cli/load-in-turn.js') },
   platform: 'node',
   external: [...PEERS, ...SELDOM],
-  plugins: [ownRequire, jsonAsText, leanUndici],
+  plugins: [ownRequire, jsonAsText, leanUndici, builtinsDirectly],
   onLog (level, log, handle) {
     // A warning is a change of what is bundled: look at it.
     if (level === 'warn') throw new Error(log.message)

@@ -5,6 +5,7 @@ import { excerpt } from '../policy/excerpt.js'
 import { DRAIN_MS } from '../server/gate.js'
 import { startGate } from '../server/start.js'
 import { LoadFault } from '../server/usable.js'
+import { boundHeap } from './heap.js'
 import { operatorsLog } from './operators-log.js'
 
 /**
@@ -12,6 +13,7 @@ import { operatorsLog } from './operators-log.js'
  * stdout belongs to the audit sink of that name.
  */
 export async function serve (options: { config: string }): Promise<number> {
+  boundHeap()
   // Where the configuration asks for several processes, each is this command again.
   if (cluster.isWorker) return await import('./serve-worker.js').then(async ({ serveWorker }) => await serveWorker(options))
   // The way to Okta verifies all the same; those to issuers, stores and collectors are node's, which believes this.

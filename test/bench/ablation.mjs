@@ -8,6 +8,7 @@ import path from 'node:path'
 import { randomBytes } from 'node:crypto'
 import { parseArgs } from 'node:util'
 import { startGate, root } from '../support/gate-process.mjs'
+import { shippedEnvironment } from '../support/shipped.mjs'
 import { writeGate } from './config.mjs'
 import { BESIDE, MEASURED, median, quantile, round, startRedis, startScript, stopAll, track } from './processes.mjs'
 import { interleaved, mixed } from './subjects.mjs'
@@ -73,7 +74,7 @@ let started = 0
 async function gateOf (kind, program) {
   const folder = path.join(work, `gate-${started++}`)
   const config = await writeGate(folder, { org, key: bench.key, spare: bench.spare, ...KINDS[kind] })
-  const gate = await startGate(config, { program, env: { OKTA_API_TOKEN: 'upstream-token', REDIS_URL: `redis://127.0.0.1:${redis?.port}` }, core: MEASURED, onStart: track })
+  const gate = await startGate(config, { program, env: { ...shippedEnvironment, OKTA_API_TOKEN: 'upstream-token', REDIS_URL: `redis://127.0.0.1:${redis?.port}` }, core: MEASURED, onStart: track })
   return { pid: gate.pid, child: gate.child, url: gate.url, enforces: true }
 }
 

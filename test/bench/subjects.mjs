@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { startGate } from '../support/gate-process.mjs'
+import { shippedEnvironment } from '../support/shipped.mjs'
 import { writeGate } from './config.mjs'
 import { refused, targets } from './mix.mjs'
 import { cpuUs, load, MEASURED, median, quantile, round, stop, track } from './processes.mjs'
@@ -14,7 +15,7 @@ export async function gate (bench, name, { nodeArguments, core = MEASURED, onWri
   const folder = path.join(bench.work, name)
   const config = await writeGate(folder, { key: bench.key, spare: bench.spare, ...options })
   onWritten?.()
-  const started = await startGate(config, { env: { OKTA_API_TOKEN: 'upstream-token', ...env }, core, nodeArguments, onStart: track })
+  const started = await startGate(config, { env: { ...shippedEnvironment, OKTA_API_TOKEN: 'upstream-token', ...env }, core, nodeArguments, onStart: track })
   return { pid: started.pid, child: started.child, url: started.url, adminUrl: started.adminUrl, enforces: true, folder, started }
 }
 

@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { freePort, root } from '../support/gate-process.mjs'
+import { shippedEnvironment } from '../support/shipped.mjs'
 import { cpuSeconds, growth, sample } from './proc.mjs'
 import { drive } from './traffic.mjs'
 
@@ -36,7 +37,7 @@ const SLOW = 48
 
 const { values } = parseArgs({ options: { requests: { type: 'string', default: '100000' }, seconds: { type: 'string', default: '3000' }, seed: { type: 'string', default: '1' }, json: { type: 'string' }, chain: { type: 'boolean', default: false }, heap: { type: 'string' } } })
 const requests = Number(values.requests)
-const HEAP = ['--max-semi-space-size=8', '--expose-gc', '--import', path.join(import.meta.dirname, 'collect.mjs'), ...values.heap === undefined ? [] : [`--max-old-space-size=${values.heap}`]]
+const HEAP = [shippedEnvironment.NODE_OPTIONS, '--expose-gc', '--import', path.join(import.meta.dirname, 'collect.mjs'), ...values.heap === undefined ? [] : [`--max-old-space-size=${values.heap}`]]
 
 function writeFolder (folder, org, port, { key, limitedKey }) {
   mkdirSync(path.join(folder, 'policies'))

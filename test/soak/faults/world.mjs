@@ -9,12 +9,12 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { setTimeout as later } from 'node:timers/promises'
 import { freePort, root } from '../../support/gate-process.mjs'
+import { shippedEnvironment } from '../../support/shipped.mjs'
 import { sample } from '../proc.mjs'
 
 export { later }
 const { newKey } = await import(path.join(root, 'dist/clients/api-key.js'))
-/** As the Dockerfile ships it. */
-const HEAP = ['--max-semi-space-size=8']
+const HEAP = [shippedEnvironment.NODE_OPTIONS]
 const ALLOW = '[{ operation: getUser }, { operation: listUsers }, { operation: updateUser }, { operation: listGroups }]'
 
 export function policyText (client, key, allow = ALLOW) {
