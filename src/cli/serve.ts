@@ -36,7 +36,7 @@ export async function serve (options: { config: string }): Promise<number> {
   const running = gate
   process.on('SIGHUP', () => {
     running.reopenAudit()
-    running.rereadSecrets().then(async () => await running.reload()).catch((error: unknown) => { log.error({ err: error }, 'a reload failed') })
+    running.rereadSecrets().then(async () => await running.reload(true)).catch((error: unknown) => { log.error({ err: error }, 'a reload failed') })
   })
   process.on('SIGUSR2', () => {
     log.level = log.level === usual ? 'debug' : usual

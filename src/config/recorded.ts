@@ -1,11 +1,11 @@
-import type { FileRead, Reader, Sources } from './files.js'
+import type { FileLook, FileRead, Reader, Sources } from './files.js'
 
 /** All that a load has read: a process that is handed it loads the very same, whatever stands on the disk by then. */
 export interface Recorded {
   readonly hash: string
   readonly sources: Sources
-  /** by path: text and mode, or the system's code why there is none. Bytes as latin1. */
-  readonly files: ReadonlyArray<readonly [path: string, bytes: string | null, mode: number, code: string]>
+  /** by path: bytes as latin1, mode and digest, or the system's code why there are none */
+  readonly files: ReadonlyArray<readonly [path: string, bytes: string | null, mode: number, digestOrCode: string]>
   /** the files of each folder, or the system's code */
   readonly folders: ReadonlyArray<readonly [path: string, files: readonly string[] | null, code: string]>
   /** in the order of `secretReferences`; null: there is none */
@@ -17,7 +17,7 @@ export interface Recorded {
  * recorded as such.
  */
 export function recordReader (reader: Reader, file: string): { readonly reader: Reader, readonly recorded: (secrets: Recorded['secrets']) => Recorded } {
-  const files = new Map<string, FileRead>()
+  const files = new Map<string, FileLook>()
   const folders = new Map<string, readonly string[] | string>()
   return {
     reader: {
@@ -38,7 +38,10 @@ export function recordReader (reader: Reader, file: string): { readonly reader: 
     recorded: secrets => ({
       hash: reader.hash(),
       sources: reader.sources,
-      files: Array.from(files, ([path, read]) => read.kind === 'read' ? [path, read.bytes.toString('latin1'), read.mode, ''] as const : [path, null, 0, read.code] as const),
+      files: Array.from(files, ([path, read]) => {
+        if (read.kind === 'same') throw new Error(`${path} has not been read, so it can't be recorded`)
+        return read.kind === 'read' ? [path, read.bytes.toString('latin1'), read.mode, read.digest] as const : [path, null, 0, read.code] as const
+      }),
       folders: Array.from(folders, ([path, read]) => typeof read === 'string' ? [path, null, read] as const : [path, read, ''] as const),
       secrets
     })
@@ -47,8 +50,8 @@ export function recordReader (reader: Reader, file: string): { readonly reader: 
 
 /** Reads what was recorded, and nothing else. */
 export function replayReader (recorded: Recorded): Reader {
-  const files = new Map(recorded.files.map(([path, bytes, mode, code]): [string, FileRead] =>
-    [path, bytes === null ? { kind: 'failed', code } : { kind: 'read', bytes: Buffer.from(bytes, 'latin1'), mode }]))
+  const files = new Map(recorded.files.map(([path, bytes, mode, digestOrCode]): [string, FileRead] =>
+    [path, bytes === null ? { kind: 'failed', code: digestOrCode } : { kind: 'read', bytes: Buffer.from(bytes, 'latin1'), mode, digest: digestOrCode }]))
   const folders = new Map(recorded.folders.map(([path, list, code]) => [path, { list, code }]))
   const read = (path: string): FileRead => files.get(path) ?? { kind: 'failed', code: 'ENOENT' }
   return {

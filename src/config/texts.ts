@@ -2,7 +2,7 @@ import { isUtf8 } from 'node:buffer'
 import { basename, dirname, join, relative, sep } from 'node:path'
 import type { Problem } from '../domain/problem.js'
 import type { FilePlace } from './config.js'
-import { CAP_BYTES, type FileRead, type Reader } from './files.js'
+import { CAP_BYTES, type FileLook, type Reader } from './files.js'
 import type { SourceFile } from './load.js'
 
 const WORDS: Readonly<Record<string, string>> = {
@@ -75,32 +75,38 @@ function misnamed (inside: string, shown: string): Problem[] {
   return []
 }
 
+/** The text of a file is needed that was not read, since it is as it was: read all of them. */
+export class UnreadText extends Error {}
+
 /** A file whose text is made when it is asked for: of most files only the digest is, at a reload. */
 class TextFile implements SourceFile {
   readonly path: string
   readonly name: string | undefined
-  readonly digest: string | undefined
-  readonly #bytes: Buffer
+  readonly digest: string
+  readonly #bytes: Buffer | undefined
   #text: string | undefined
 
-  constructor (path: string, name: string | undefined, { bytes, digest }: Extract<FileRead, { kind: 'read' }>) {
+  constructor (path: string, name: string | undefined, digest: string, bytes: Buffer | undefined) {
     this.path = path
     this.name = name
     this.digest = digest
     this.#bytes = bytes
   }
 
+  /** @throws UnreadText */
   get text (): string {
+    if (this.#bytes === undefined) throw new UnreadText(this.path)
     this.#text ??= new TextDecoder('utf-8').decode(this.#bytes)
     return this.#text
   }
 }
 
-function decode (shown: string, read: FileRead, name?: string): { source?: SourceFile, problems: Problem[] } {
+function decode (shown: string, read: FileLook, name?: string): { source?: SourceFile, problems: Problem[] } {
   const refuse = (line: number, column: number, message: string) => ({ problems: [{ severity: 'error' as const, file: shown, line, column, message }] })
   if (read.kind === 'failed') return refuse(1, 1, reasonOf(read.code))
-  if (isUtf8(read.bytes)) return { source: new TextFile(shown, name, read), problems: [] }
-  const { line, column } = firstBadByte(read.bytes)
+  const bytes = read.kind === 'read' ? read.bytes : undefined
+  if (bytes === undefined || isUtf8(bytes)) return { source: new TextFile(shown, name, read.digest, bytes), problems: [] }
+  const { line, column } = firstBadByte(bytes)
   return refuse(line, column, 'is not valid UTF-8')
 }
 

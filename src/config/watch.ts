@@ -1,7 +1,7 @@
 import { watch as watchDirectory, type FSWatcher } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { basename, dirname } from 'node:path'
-import { SourceHashes, subfolders, type Sources } from './files.js'
+import { FileMemory, subfolders, type Sources } from './files.js'
 
 /** Watches what a snapshot was made of. */
 export interface Watch {
@@ -17,6 +17,8 @@ export interface WatchOptions {
   readonly pollMs?: number
   /** quiet time after a report before looking, milliseconds */
   readonly debounceMs?: number
+  /** of the loads of the same files */
+  readonly memory?: FileMemory
   /** node:fs's watch; a test gives one that fails */
   readonly watchDirectory?: typeof watchDirectory
 }
@@ -34,11 +36,10 @@ const POLL_SHARE = 50
  * network file system, or watchers that the system refuses (EMFILE, ENOSPC).
  */
 export function watch (options: WatchOptions): Watch {
-  const { onChange, pollMs = POLL_MS, debounceMs = DEBOUNCE_MS } = options
+  const { onChange, pollMs = POLL_MS, debounceMs = DEBOUNCE_MS, memory = new FileMemory(Date.now) } = options
   const watchers = createWatchers(options.watchDirectory ?? watchDirectory, () => lookSoon(debounceMs))
   let sources: Sources = { files: [], folders: [] }
   let hash: string | undefined
-  const hashes = new SourceHashes(Date.now)
   let timer: NodeJS.Timeout | undefined
   let firstReport: number | undefined
   let poll: NodeJS.Timeout | undefined
@@ -72,7 +73,7 @@ export function watch (options: WatchOptions): Watch {
   async function compare (): Promise<void> {
     const judged = sources
     await watchers.arm(await directoriesOf(judged))
-    const nextHash = await hashes.hash(judged)
+    const nextHash = await memory.hash(judged)
     // A load has happened meanwhile and has asked for a look of its own.
     if (closed || judged !== sources) return
     if (nextHash === hash) return

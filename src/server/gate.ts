@@ -160,7 +160,7 @@ export class Gate {
       stopped: () => this.#draining
     })
     this.#snapshot = this.#compose(loaded)
-    this.#watch = member !== undefined ? undefined : watch({ onChange: () => { this.reload().catch(() => {}) }, pollMs: options.pollMs })
+    this.#watch = member !== undefined ? undefined : watch({ onChange: () => { this.reload().catch(() => {}) }, pollMs: options.pollMs, memory: options.memory?.files })
     for (const gauge of gateGauges({ limits: this.#kept, places: this.#places, seen: shared, keys: this.#keyUses, links: this.#links, stores, clock: () => performance.now(), audit: this.#audit, telemetry: this.#telemetry, snapshot: () => this.#snapshot, expiries: () => this.#own.expiries, refusedReloads: () => this.#reloader.refused, reloads: () => this.#reloads, steadyNow })) this.#metrics.gauge(gauge)
     this.#note(loaded, true)
   }
@@ -249,8 +249,11 @@ export class Gate {
     this.#closeUnused = trackUnused(this.#proxy.server, tls !== undefined)
   }
 
-  /** Looks at all files anew: see Reloader. */
-  async reload (): Promise<ReloadReport> { return await this.#reloader.reload() }
+  /** Looks at all files anew: see Reloader. @param every reads those too whose times say that they are as they were */
+  async reload (every: boolean = false): Promise<ReloadReport> {
+    if (every) this.#options.memory?.files.forget()
+    return await this.#reloader.reload()
+  }
 
   /** How this gate is. */
   get overview (): Overview { return this.#overview }

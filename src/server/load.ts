@@ -1,5 +1,5 @@
 import { dirname, join, resolve } from 'node:path'
-import { createReader, type Sources } from '../config/files.js'
+import { createReader, FileMemory, type Sources } from '../config/files.js'
 import { createConfigLoader } from '../config/load.js'
 import type { Config, SecretReference } from '../config/config.js'
 import { recordReader, replayReader, type Recorded } from '../config/recorded.js'
@@ -9,7 +9,7 @@ import { mismatches } from './mismatches.js'
 import { unusableSecrets } from './unusable-secrets.js'
 import type { Environment } from '../config/secret-files.js'
 import type { SecretStores } from '../config/secret-stores.js'
-import { readPolicyFiles } from '../config/texts.js'
+import { readPolicyFiles, UnreadText } from '../config/texts.js'
 import type { Problem } from '../domain/problem.js'
 import type { Secret } from '../domain/secret.js'
 import { createCatalog } from '../okta/catalog.js'
@@ -26,6 +26,7 @@ export type Texts = Pick<ReadonlyMap<string, string>, 'get'>
 export class LoadMemory {
   readonly loadConfig = createConfigLoader()
   readonly policies = new KeptPolicies()
+  readonly files = new FileMemory(Date.now)
   readonly keySets: KeySets = new WeakMap()
 }
 
@@ -73,8 +74,22 @@ const SLICE_MS = 4
  * @param now epoch milliseconds: what has expired is a warning
  */
 export async function loadEverything (configFile: string, environment: Environment, now: number, options: LoadEverythingOptions = {}): Promise<Loaded> {
+  // Workers are handed every byte, and tools show every line.
+  const trusts = options.memory !== undefined && options.record !== true && options.keepWritten !== true
+  if (!trusts) return await loadOnce(configFile, environment, now, options, false)
+  try {
+    return await loadOnce(configFile, environment, now, options, true)
+  } catch (error) {
+    // What is to be said of a file that did not change needs its text after all.
+    if (!(error instanceof UnreadText)) throw error
+    return await loadOnce(configFile, environment, now, options, false)
+  }
+}
+
+/** @param trusts policy files that are as they were are not read @throws UnreadText only then */
+async function loadOnce (configFile: string, environment: Environment, now: number, options: LoadEverythingOptions, trusts: boolean): Promise<Loaded> {
   const path = resolve(configFile)
-  const { reader, recorded } = recordReader(options.recorded === undefined ? createReader() : replayReader(options.recorded), path)
+  const { reader, recorded } = recordReader(options.recorded === undefined ? createReader(options.memory?.files, file => trusts && file.endsWith('.yaml')) : replayReader(options.recorded), path)
   const read = await loadSources({ reader, loadConfig: options.memory?.loadConfig ?? createConfigLoader(), path, shown: configFile, environment, now, stores: options.stores, given: options.recorded?.secrets }, options.withSecrets)
   const texts = textsOf(read.policies)
   if (read.config === undefined) return { ...read, policies: undefined, problems: [...read.problems, ...await policyProblems(read, now)], texts }
@@ -88,9 +103,13 @@ export async function loadEverything (configFile: string, environment: Environme
     keepWritten: options.keepWritten,
     kept: options.memory?.policies
   })
+  await turn()
   const identities = await readIdentities(read.config, policies, read.secrets, options.withSecrets !== false, options.memory?.keySets)
   const unusable = options.withSecrets === false ? [] : await unusableSecrets(read.config, read.secrets)
-  return { ...read, policies, identities, problems: [...read.problems, ...unusable, ...policies.problems, ...identities.problems, ...mismatches(read.config, policies)], texts, recorded: options.record === true ? recorded(listSecrets(read.config, read.secrets)) : undefined }
+  await turn()
+  const unmatched = mismatches(read.config, policies)
+  await turn()
+  return { ...read, policies, identities, problems: [...read.problems, ...unusable, ...policies.problems, ...identities.problems, ...unmatched], texts, recorded: options.record === true ? recorded(listSecrets(read.config, read.secrets)) : undefined }
 }
 
 /** What is wrong with the policies beside a narrowgate.yaml that would not load: everything but what hangs on its values. */
@@ -119,7 +138,17 @@ export async function loadPolicyFolder (directory: string, now: number, options:
 }
 
 function textsOf (files: readonly SourceFile[]): Texts {
-  return { get: path => files.find(file => file.path === path)?.text }
+  return {
+    get (path) {
+      try {
+        return files.find(file => file.path === path)?.text
+      } catch (error) {
+        // Nothing is shown of it then.
+        if (error instanceof UnreadText) return undefined
+        throw error
+      }
+    }
+  }
 }
 
 async function compileSliced (files: readonly SourceFile[], now: number, options: LoadOptions): Promise<PolicySet> {
@@ -129,7 +158,10 @@ async function compileSliced (files: readonly SourceFile[], now: number, options
     const step = steps.next()
     if (step.done === true) return step.value
     if (performance.now() - began < SLICE_MS) continue
-    await new Promise(resolve => setImmediate(resolve))
+    await turn()
     began = performance.now()
   }
 }
+
+/** Lets requests go on. */
+async function turn (): Promise<void> { await new Promise(resolve => { setImmediate(resolve) }) }
