@@ -75,7 +75,7 @@ export function loadPolicies (files: readonly SourceFile[], catalogFor: (declare
 interface NamedFile { readonly name: string, readonly source: SourceFile, readonly digest: string }
 
 /** How many files that did not change are passed in one step. */
-const KEPT_A_STEP = 100
+const KEPT_A_STEP = 50
 
 /** A policy of this load, whether read now or kept. */
 interface LoadedPolicy {
@@ -84,11 +84,14 @@ interface LoadedPolicy {
   readonly yaml: YamlFile
 }
 
+/** Where a load may be interrupted; `long`: what comes next may take as long as everything that may be done at a stretch. */
+export type Step = undefined | 'long'
+
 /**
  * loadPolicies() in steps of some milliseconds, so that a serving gate can answer requests between them. Of each file only
  * what a gate needs outlives its step: ten thousand syntax trees would be gigabytes.
  */
-export function * loadInSteps (files: readonly SourceFile[], catalogFor: (declared: readonly DeclaredOperation[]) => Catalog, now: number, options: LoadOptions = {}): Generator<undefined, PolicySet> {
+export function * loadInSteps (files: readonly SourceFile[], catalogFor: (declared: readonly DeclaredOperation[]) => Catalog, now: number, options: LoadOptions = {}): Generator<Step, PolicySet> {
   const kept = options.keepWritten === true ? undefined : options.kept
   kept?.begin(JSON.stringify([options.upstreams, options.authnToken, options.issuers, options.production]))
   const root = commonFolder(files)
@@ -124,6 +127,7 @@ export function * loadInSteps (files: readonly SourceFile[], catalogFor: (declar
       if (!clients.has(known.policy.client)) clients.set(known.policy.client, known.policy)
       continue
     }
+    yield 'long'
     const read = readFile(name, readYaml(source.path, source.text), problems)
     yield
     if (read.file === undefined) continue
@@ -155,13 +159,14 @@ export function * loadInSteps (files: readonly SourceFile[], catalogFor: (declar
     yield
   }
   const all = [...loaded, ...broken]
+  yield 'long'
   problems.push(...cyclicSets(sets), ...duplicates(all))
-  yield
+  yield 'long'
   problems.push(...repeatedIdentities(all))
-  yield
+  yield 'long'
   problems.push(...checkShares(loaded.filter(({ policy }) => clients.get(policy.client) === policy)))
   kept?.end(loadedSets.keep, keepPolicies)
-  yield
+  yield 'long'
   return {
     catalog: ground.catalog,
     clients,
@@ -215,7 +220,7 @@ interface LoadedSets {
   readonly keep: ReadonlyMap<string, KeptSet>
 }
 
-function * loadSets (files: readonly NamedFile[], ground: Ground, kept: KeptPolicies | undefined, problems: Problem[]): Generator<undefined, LoadedSets> {
+function * loadSets (files: readonly NamedFile[], ground: Ground, kept: KeptPolicies | undefined, problems: Problem[]): Generator<Step, LoadedSets> {
   const sets = new Map<string, WrittenSet>()
   const rules = new Map<WrittenSet, FileRules>()
   const unreadable = new Set<string>()

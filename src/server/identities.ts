@@ -4,7 +4,7 @@ import { createAccessTokens, TokenCache } from '../clients/access-token.js'
 import { createCallers, type Callers } from '../clients/callers.js'
 import { ProofKeys } from '../clients/dpop.js'
 import { fetchIssuerKeys } from '../clients/https.js'
-import { buildClientIndex, type ClientIndex } from '../clients/identify.js'
+import { buildClientIndex, type ClientEntry, type ClientIndex } from '../clients/identify.js'
 import { createIssuerKeys, fixedIssuerKeys, type IssuerKeys } from '../clients/issuer-keys.js'
 import { Certificates, indexCertificates, type CertificateClient } from '../clients/mtls.js'
 import { createNonces, type Nonces } from '../clients/nonce.js'
@@ -24,12 +24,18 @@ import { neededOperations } from '../policy/needed.js'
 /** Keys that a load has read, and what is wrong with them. */
 export interface ReadIdentities {
   readonly keyPairs: readonly KeyPairClient[]
+  readonly apiKeys: readonly ClientEntry[]
+  readonly workloads: readonly WorkloadClient[]
+  readonly certificates: readonly CertificateClient[]
   /** undefined: none are configured */
   readonly tokenKeys?: TokenKeys
   /** of issuers whose keys stand in a file */
   readonly issuerKeys: ReadonlyMap<string, readonly PublicKey[]>
   readonly problems: readonly Problem[]
 }
+
+/** How many clients are looked at in one turn of the event loop. */
+const CLIENTS_A_TURN = 200
 
 /** Key sets that were read before, by the entry of the policy that holds them. */
 export type KeySets = WeakMap<object, Awaited<ReturnType<typeof readKeySet>>>
@@ -41,8 +47,15 @@ export async function readIdentities (config: Config | undefined, policies: Poli
     problems.push({ severity: 'error', file: place.file, line: place.line, column: place.column, message, hint })
   }
   const keyPairs: KeyPairClient[] = []
-  for (const { client, expiresAt, authenticate } of policies.clients.values()) {
+  const apiKeys: ClientEntry[] = []
+  const workloads: WorkloadClient[] = []
+  const certificates: CertificateClient[] = []
+  for (const { client, expiresAt, networks, authenticate } of policies.clients.values()) {
+    if (apiKeys.length % CLIENTS_A_TURN === CLIENTS_A_TURN - 1) await new Promise(resolve => { setImmediate(resolve) })
+    apiKeys.push({ client, expiresAt, networks, keys: authenticate.filter(entry => entry.kind === 'apiKey') })
     for (const entry of authenticate) {
+      if (entry.kind === 'workload') workloads.push({ client, ...entry })
+      if (entry.kind === 'mtls') certificates.push({ client, ...entry })
       if (entry.kind !== 'privateKeyJwt' || entry.jwks === undefined) continue
       const set = known.get(entry) ?? await readKeySet(entry.jwks)
       known.set(entry, set)
@@ -60,7 +73,7 @@ export async function readIdentities (config: Config | undefined, policies: Poli
     for (const { message } of wrong) say(jwks.reference.place, message)
     issuerKeys.set(issuer, keys)
   }
-  return { keyPairs, tokenKeys, issuerKeys, problems }
+  return { keyPairs, apiKeys, workloads, certificates, tokenKeys, issuerKeys, problems }
 }
 
 async function readOwnKeys ({ tokens }: Config, secrets: ReadonlyMap<SecretReference, Secret>, say: (place: SecretReference['place'], message: string, hint?: string) => void): Promise<TokenKeys | undefined> {
@@ -123,7 +136,7 @@ export class Identities {
     const { publicUrl, tokens: { lifetimeSeconds, clockSkewSeconds: skewSeconds } } = config
     const keys = read.tokenKeys ?? this.#ephemeral
     const tokens = createAccessTokens({ publicUrl, lifetimeSeconds, skewSeconds, keys, cache: this.#cache })
-    const { apiKeys, workloads, certificates } = sortEntries(policies)
+    const { apiKeys, workloads, certificates } = read
     const index = buildClientIndex(apiKeys).index
     const callers = createCallers({
       publicUrl,
@@ -182,17 +195,4 @@ function openIssuer ({ issuer, jwks, allowPrivateNetwork }: IssuerConfig, ca: st
 function scopesOfPolicy (policies: PolicySet, client: string): ReadonlySet<string> {
   const policy = policies.clients.get(client)
   return new Set(policy === undefined ? [] : scopesFor([...neededOperations([policy])].map(({ operation }) => operation)))
-}
-
-function sortEntries (policies: PolicySet): { apiKeys: Parameters<typeof buildClientIndex>[0], workloads: WorkloadClient[], certificates: CertificateClient[] } {
-  const workloads: WorkloadClient[] = []
-  const certificates: CertificateClient[] = []
-  const apiKeys = [...policies.clients.values()].map(({ client, expiresAt, networks, authenticate }) => {
-    for (const entry of authenticate) {
-      if (entry.kind === 'workload') workloads.push({ client, ...entry })
-      if (entry.kind === 'mtls') certificates.push({ client, ...entry })
-    }
-    return { client, expiresAt, networks, keys: authenticate.filter(entry => entry.kind === 'apiKey') }
-  })
-  return { apiKeys, workloads, certificates }
 }
