@@ -26,8 +26,11 @@ export type Texts = Pick<ReadonlyMap<string, string>, 'get'>
 export class LoadMemory {
   readonly loadConfig = createConfigLoader()
   readonly policies = new KeptPolicies()
-  readonly files = new FileMemory(Date.now)
+  readonly files: FileMemory
   readonly keySets: KeySets = new WeakMap()
+
+  /** @param now epoch milliseconds, by the clock of the files' times */
+  constructor (now: () => number = Date.now) { this.files = new FileMemory(now) }
 }
 
 /** Everything that a snapshot is made of, read and checked, with every problem of every file. */

@@ -1,9 +1,9 @@
 import t, { type Test } from 'tap'
 import { execFileSync } from 'node:child_process'
-import { chmodSync, mkdirSync, renameSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, renameSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { createReader, hashSources } from '../../src/config/files.js'
+import { createReader, FileMemory, hashSources } from '../../src/config/files.js'
 import { createConfigLoader } from '../../src/config/load.js'
 import { isLoadable, loadSources, type LoadedSources } from '../../src/config/sources.js'
 import { watch, type WatchOptions } from '../../src/config/watch.js'
@@ -133,6 +133,56 @@ t.test('events: a change is told once, what changes nothing is not told', async 
   await expect('a stranger beside them', 0, () => writeFileSync(join(folder, 'audit.jsonl'), 'x'))
   close()
   await expect('after close', 0, () => writeFileSync(policy, 'closed'))
+})
+
+t.test('a file of the folder that is as it was is known without being read; whatever was done to it, it is read', async t => {
+  const folder = t.testdir({ policies: { 'a.yaml': 'one', 'b.yaml': 'two', 'keys.json': '{}' } })
+  const policies = join(folder, 'policies')
+  const a = join(policies, 'a.yaml')
+  const old = new FileMemory(() => Date.now() + 10_000)
+  const look = async (memory: FileMemory) => {
+    const reader = createReader(memory, file => file.endsWith('.yaml'))
+    const { contents } = await reader.readFolder(policies)
+    t.equal(reader.hash(), await hashSources(reader.sources), 'the hash is what reading all of them gives')
+    return [...contents.values()].map(({ kind }) => kind).join(' ')
+  }
+  t.equal(await look(old), 'read read read')
+  t.equal(await look(old), 'same same read', 'what is not trusted is read each time')
+  const { mtime, atime } = statSync(a)
+  const changes: Array<[string, () => void]> = [
+    ['other text of the same length, and the time set back', () => { writeFileSync(a, 'eno'); utimesSync(a, atime, mtime) }],
+    ['another file in its place', () => { writeFileSync(join(folder, 'new'), 'eno'); renameSync(join(folder, 'new'), a) }],
+    ['another mode', () => { chmodSync(a, 0o600) }],
+    ['a link to another file', () => { rmSync(a); writeFileSync(join(folder, 'else'), 'eno'); symlinkSync('../else', a) }],
+    ['and that one changed', () => { writeFileSync(join(folder, 'else'), 'neo') }]
+  ]
+  for (const [what, change] of changes) {
+    change()
+    t.equal(await look(old), 'read same read', what)
+    t.equal(await look(old), 'same same read', `${what}: known from then on`)
+  }
+  rmSync(a)
+  t.equal(await look(old), 'same read', 'gone')
+  symlinkSync('../else', a)
+  t.equal(await look(old), 'same same read', 'and come back as it was')
+  old.forget()
+  t.equal(await look(old), 'read read read', 'forgotten')
+
+  const young = new FileMemory(Date.now)
+  writeFileSync(a, 'now')
+  await look(young)
+  t.match(await look(young), /^read /, 'what was written a moment ago may be written again within one time stamp')
+})
+
+t.test('a file is read to its end: over the size that was told, and where none is told', async t => {
+  const folder = t.testdir({ 'big.yaml': 'x'.repeat(300_001), 'empty.yaml': '' })
+  const reader = createReader()
+  const lengthOf = async (path: string) => { const read = await reader.readFile(path); return read.kind === 'read' ? read.bytes.length : read.code }
+  t.equal(await lengthOf(join(folder, 'big.yaml')), 300_001)
+  t.equal(await lengthOf(join(folder, 'empty.yaml')), 0)
+  t.ok(Number(await lengthOf('/proc/self/status')) > 100, 'its size is said to be 0')
+  t.equal(await lengthOf(folder), 'EISDIR')
+  t.equal(await lengthOf('/dev/null'), 'ENOTREG')
 })
 
 /** What kubelet does: a new folder, a new link, renamed over the old one; the files are links through it. */
