@@ -10,7 +10,7 @@ const NEW_SPACE_CAPACITY_MB = 6
  * - V8 learns at which places objects live long, and then makes them in the old generation at once. What a request needs
  *   lives as long as Okta takes, so that it learns this of all: the old generation fills with what is done with, until a
  *   full collection. Resident memory under load then was anything between 130 and 310 MB on Node 24.
- * - Buffers that were read from a socket and passed on are collected when there are 24 MB of them, not 128 (Node 24). On
+ * - Buffers that were read from a socket and passed on are collected when there are 24 MB of them; Node 24 would wait for 87. On
  *   Node 20 that bound, 32 MB, is a constant.
  *
  * @param nodeMajor of the Node that runs
