@@ -26,26 +26,9 @@ export interface LoadedConfig {
   readonly problems: readonly Problem[]
 }
 
-/** Loads narrowgate.yaml. The schema is compiled once, here, and a text of the same digest is read once; each load is pure. */
+/** Loads narrowgate.yaml. The schema is compiled once, here; each load is pure. */
 export function createConfigLoader (validate: Validate = createValidate()): (source: SourceFile, directory: string, now: number) => LoadedConfig {
-  let last: { readonly source: SourceFile, readonly read: ReadConfig } | undefined
-  return (source, directory, now) => {
-    const known = source.digest !== undefined && last?.source.digest === source.digest && last.source.path === source.path ? last.read : undefined
-    const read = known ?? readConfig(source, validate)
-    last = { source, read }
-    return load(source, directory, now, read)
-  }
-}
-
-interface ReadConfig {
-  readonly yaml: ConfigYaml
-  /** what the schema says, when it is YAML */
-  readonly problems: readonly Problem[]
-}
-
-function readConfig (source: SourceFile, validate: Validate): ReadConfig {
-  const yaml = readConfigYaml(source.path, source.text)
-  return { yaml, problems: yaml.problems.length > 0 ? [] : validate(yaml) }
+  return (source, directory, now) => load(source, directory, now, validate)
 }
 
 /**
@@ -59,9 +42,10 @@ export function loadConfig (source: SourceFile, directory: string, now: number):
   return createConfigLoader()(source, directory, now)
 }
 
-function load (source: SourceFile, directory: string, now: number, { yaml, problems: invalid }: ReadConfig): LoadedConfig {
+function load (source: SourceFile, directory: string, now: number, validate: Validate): LoadedConfig {
+  const yaml = readConfigYaml(source.path, source.text)
   if (yaml.problems.length > 0) return { problems: yaml.problems }
-  const problems = [...invalid, ...checkRules(yaml, now)]
+  const problems = [...validate(yaml), ...checkRules(yaml, now)]
     .sort((a, b) => a.line - b.line || a.column - b.column)
   if (hasErrors(problems)) return { problems, policies: policiesOf(source.path, directory, yaml) }
   const config = compile(source.path, directory, yaml)

@@ -265,21 +265,6 @@ t.test('a bucket of limits.org that no operation is in is said, with the nearest
   t.same(said("'/api/v1/users': 600, 'GET /api/v1/users/{id}': 1000, 'POST,PUT,DELETE /api/v1/users/{id}': 600, '*': 300"), [])
 })
 
-t.test('a text that was read before is judged again: dates go by, and nothing of one load is in the next', async t => {
-  const twice = createConfigLoader()
-  const exception = token(', exception: { ticket: SEC-1, approvedBy: me, expires: 2027-01-31 }')
-  const read = (text: string, digest: string | undefined, now: number, directory = '/etc/narrowgate') => {
-    const { config, problems } = twice({ path: 'narrowgate.yaml', text, digest }, directory, now)
-    return { config: config === undefined ? undefined : JSON.stringify([config.limits, config.policies, [...config.upstreams]]), problems: problems.map(formatProblem) }
-  }
-  const days = [Date.UTC(2026, 10, 22), Date.UTC(2027, 0, 31, 23, 59), Date.UTC(2027, 1, 1), Date.UTC(2026, 10, 22)]
-  for (const [digest, text] of [['a', exception], ['b', full], ['c', 'limits: 5\n'], ['d', '{'], ['a', exception]] as const) {
-    for (const now of days) t.same(read(text, digest, now), read(text, undefined, now), `${digest} at ${new Date(now).toISOString()}`)
-  }
-  t.match(read(exception, 'a', days[2]!).problems, [/expired/])
-  t.match(read(full, 'b', NOW, '/opt/gate').config, /"\/opt\/policies"/)
-})
-
 t.test('the schema as the build makes a function of it says the same, and loads no Ajv', async t => {
   const made = { exports: {} as { make: (formats: Record<string, (text: string) => boolean>) => ValidateFunction } }
   const needed: string[] = []
