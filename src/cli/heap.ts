@@ -12,10 +12,8 @@ const NEW_SPACE_CAPACITY_MB = 6
  *   full collection. Resident memory under load then was anything between 130 and 310 MB on Node 24.
  * - Buffers that were read from a socket and passed on are collected when there are 24 MB of them; Node 24 would wait for 87. On
  *   Node 20 that bound, 32 MB, is a constant.
- *
- * @param nodeMajor of the Node that runs
  */
-export function boundHeap (nodeMajor: number = Number.parseInt(process.versions.node)): void {
+export function boundHeap (): void {
   v8.setFlagsFromString('--no-allocation-site-pretenuring')
-  if (nodeMajor >= 22) v8.setFlagsFromString(`--scavenger-max-new-space-capacity-mb=${NEW_SPACE_CAPACITY_MB}`)
+  if (Number.parseInt(process.versions.node) >= 22) v8.setFlagsFromString(`--scavenger-max-new-space-capacity-mb=${NEW_SPACE_CAPACITY_MB}`)
 }

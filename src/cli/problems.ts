@@ -1,7 +1,7 @@
 import { printable } from '../domain/printable.js'
 import type { Problem } from '../domain/problem.js'
 import { excerpt } from '../policy/excerpt.js'
-import { type Paint } from './style.js'
+import type { Paint } from './style.js'
 
 /**
  * Problems as a terminal shows them, in their order: place and message, the line with a caret, the hint.

@@ -1,9 +1,11 @@
+import { createHash } from 'node:crypto'
 import type { Problem } from '../domain/problem.js'
 import type { Catalog } from '../okta/catalog.js'
 import type { Analyser } from './analyse.js'
 import type { CompiledPolicy } from './compile.js'
 import type { FileRules } from './place-rules.js'
 import type { SetFile } from './schema.js'
+import type { WrittenSet } from './written.js'
 
 /** What a load looks names up in, made of operations.yaml. */
 export interface Ground {
@@ -83,5 +85,27 @@ export class KeptPolicies {
     this.#sets = sets
     this.#policies = policies
     this.#ground?.analyser.forget()
+  }
+}
+
+/**
+ * Tells the state of the sets and attachments that a file names, and of the sets that these extend, as one text.
+ *
+ * @param digests of all sets, by name
+ * @param sets those that are sound
+ * @param attachments their texts, by name in the policies folder
+ */
+export function createDependencies (digests: ReadonlyMap<string, string>, sets: ReadonlyMap<string, WrittenSet>, attachments: ReadonlyMap<string, string> | undefined): (kept: Pick<KeptPolicy, 'extends' | 'attachments'>) => string {
+  return ({ extends: names, attachments: attached }) => {
+    if (names.length === 0 && attached.length === 0) return ''
+    const seen = new Set<string>()
+    const collect = (name: string): void => {
+      if (seen.has(name)) return
+      seen.add(name)
+      for (const next of sets.get(name)?.value.extends ?? []) collect(next)
+    }
+    names.forEach(collect)
+    const texts = attached.map(name => attachments?.get(name.replace(/^(\.\/)+/, '')) ?? null)
+    return createHash('sha256').update(JSON.stringify([[...seen].map(name => [name, digests.get(name) ?? '', sets.has(name)]), texts])).digest('base64')
   }
 }

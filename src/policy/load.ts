@@ -8,7 +8,7 @@ import { repeatedIdentities } from './authenticate.js'
 import { checkPolicy, checkShares, reportOf, type CheckedPolicy, type TestReport } from './check.js'
 import { compileFile } from './compile-file.js'
 import type { CompiledPolicy } from './compile.js'
-import type { Ground, KeptPolicies, KeptPolicy, KeptSet } from './kept.js'
+import { createDependencies, type Ground, type KeptPolicies, type KeptPolicy, type KeptSet } from './kept.js'
 import { readOperations } from './operations-file.js'
 import { placeRules, type FileRules } from './place-rules.js'
 import { readFile, type ReadPolicy } from './read-file.js'
@@ -107,7 +107,7 @@ export function * loadInSteps (files: readonly SourceFile[], catalogFor: (declar
 
   const loadedSets = yield * loadSets(named.filter(file => isSet(file.name)), ground, kept, problems)
   const { sets, rules, unreadable } = loadedSets
-  const dependenciesOf = dependencies(named, sets, options.attachments)
+  const dependenciesOf = createDependencies(loadedSets.digests, sets, options.attachments)
   const loaded: LoadedPolicy[] = []
   const broken: LoadedPolicy[] = []
   const clients = new Map<string, CompiledPolicy>()
@@ -217,6 +217,8 @@ interface LoadedSets {
   readonly rules: ReadonlyMap<WrittenSet, FileRules>
   /** names of those that are not */
   readonly unreadable: ReadonlySet<string>
+  /** of all, by name */
+  readonly digests: ReadonlyMap<string, string>
   readonly keep: ReadonlyMap<string, KeptSet>
 }
 
@@ -252,24 +254,7 @@ function * loadSets (files: readonly NamedFile[], ground: Ground, kept: KeptPoli
     if (!hasErrors(found) && sets.get(set.name) === set) keep.set(set.name, { digest: digests.get(set.name)!, value: set.value, rules: placed, problems: found })
     yield
   }
-  return { sets, rules, unreadable, keep }
-}
-
-/** The state of the sets and attachments that a file names, as one text. */
-function dependencies (files: readonly NamedFile[], sets: ReadonlyMap<string, WrittenSet>, attachments: LoadOptions['attachments']): (kept: Pick<KeptPolicy, 'extends' | 'attachments'>) => string {
-  const digests = new Map(files.filter(({ name }) => isSet(name)).map(({ name, digest }) => [name, digest]))
-  return ({ extends: names, attachments: attached }) => {
-    if (names.length === 0 && attached.length === 0) return ''
-    const seen = new Set<string>()
-    const collect = (name: string): void => {
-      if (seen.has(name)) return
-      seen.add(name)
-      for (const next of sets.get(name)?.value.extends ?? []) collect(next)
-    }
-    names.forEach(collect)
-    const texts = attached.map(name => attachments?.get(name.replace(/^(\.\/)+/, '')) ?? null)
-    return createHash('sha256').update(JSON.stringify([[...seen].map(name => [name, digests.get(name) ?? '', sets.has(name)]), texts])).digest('base64')
-  }
+  return { sets, rules, unreadable, digests, keep }
 }
 
 function commonFolder (files: readonly SourceFile[]): string {

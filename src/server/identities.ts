@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { setImmediate as turn } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { createAccessTokens, TokenCache } from '../clients/access-token.js'
 import { createCallers, type Callers } from '../clients/callers.js'
@@ -51,7 +52,7 @@ export async function readIdentities (config: Config | undefined, policies: Poli
   const workloads: WorkloadClient[] = []
   const certificates: CertificateClient[] = []
   for (const { client, expiresAt, networks, authenticate } of policies.clients.values()) {
-    if (apiKeys.length % CLIENTS_A_TURN === CLIENTS_A_TURN - 1) await new Promise(resolve => { setImmediate(resolve) })
+    if (apiKeys.length % CLIENTS_A_TURN === CLIENTS_A_TURN - 1) await turn()
     apiKeys.push({ client, expiresAt, networks, keys: authenticate.filter(entry => entry.kind === 'apiKey') })
     for (const entry of authenticate) {
       if (entry.kind === 'workload') workloads.push({ client, ...entry })

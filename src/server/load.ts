@@ -1,4 +1,5 @@
 import { dirname, join, resolve } from 'node:path'
+import { setImmediate as turn } from 'node:timers/promises'
 import { createReader, FileMemory, type Sources } from '../config/files.js'
 import { createConfigLoader } from '../config/load.js'
 import type { Config, SecretReference } from '../config/config.js'
@@ -165,6 +166,3 @@ async function compileSliced (files: readonly SourceFile[], now: number, options
     began = performance.now()
   }
 }
-
-/** Lets requests go on. */
-async function turn (): Promise<void> { await new Promise(resolve => { setImmediate(resolve) }) }
